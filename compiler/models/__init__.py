@@ -1,0 +1,1 @@
+"""Models: recipes, conversion to ONNX, lowering of encoders, parity."""

@@ -1,0 +1,1 @@
+"""The rule language: parse, check, reference meaning, generated code, analysis."""

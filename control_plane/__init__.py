@@ -1,0 +1,1 @@
+"""The thin control plane: people, data, training, registry, approvals, releases, audit queries."""

@@ -1,0 +1,63 @@
+"""The ``interlock`` command: a table of commands, each imported only when it is used.
+
+A router worker must not pay for the training stack, so nothing here imports a command's module
+before that command is called.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "rules": (
+        "interlock.commands.rules:rules",
+        "Check, evaluate, explain and convert rule tables.",
+    ),
+    "models": ("interlock.commands.models:models", "Inspect, verify and score model packages."),
+    "identity": ("interlock.commands.identity:identity", "Create and enrol signing keys."),
+    "up": ("interlock.commands.up:up", "Run the whole stack on this machine."),
+    "router": ("interlock.commands.roles:router", "Serve predictions."),
+    "control-plane": ("interlock.commands.roles:control_plane", "Serve the control plane."),
+    "shipper": ("interlock.commands.roles:shipper", "Ship audit records to PostgreSQL."),
+    "explainer": ("interlock.commands.roles:explainer", "Explain recorded predictions."),
+    "worker": ("interlock.commands.roles:worker", "Run training and validation jobs."),
+    "migrate": ("interlock.commands.roles:migrate", "Bring the database up to date."),
+    "audit": ("interlock.commands.audit:audit", "Query and verify the evidence."),
+    "loadtest": ("interlock.commands.loadtest:loadtest", "Measure a running endpoint."),
+    "bench": ("interlock.commands.bench:bench", "Reproduce the numbers of the README."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported on first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module behind a name."""
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        module, _, attribute = entry[0].partition(":")
+        command: Any = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help from the table, so that help imports nothing."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry[1]) for name, entry in COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup)
+@click.version_option(package_name="interlock")
+def cli() -> None:
+    """Interlock: inference routing with compiled rules and evidence.
+
+    Start with: interlock up --demo
+    """

@@ -1,0 +1,1 @@
+"""The HTTP data plane: one process, one event loop, one engine."""

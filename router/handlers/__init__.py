@@ -1,0 +1,1 @@
+"""Slow-lane handlers: decode, ask, encode."""

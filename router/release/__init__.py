@@ -1,0 +1,1 @@
+"""Release documents and how they become compiled endpoints."""

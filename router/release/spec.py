@@ -1,0 +1,113 @@
+"""The release document: everything an endpoint needs, immutable, numbered and signed.
+
+A release is published as a ``ReleaseBundle``: the canonical content, the releaser's signature over
+its digest, the approval of the routing change, and per model the approval of its package. Routers
+trust only the root key; the bundle carries all that is needed to check the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from compiler.schema import FeatureMap, OutputSchema
+
+FORMAT: Literal["interlock/release/v1"] = "interlock/release/v1"
+
+
+class ModelRef(Struct, frozen=True, forbid_unknown_fields=True):
+    """A model version that a release may route to."""
+
+    name: str
+    version: int
+    package: str
+    """``sha256:<hex>`` of the package's canonical manifest."""
+
+
+class Policies(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How an endpoint treats requests, records and failures."""
+
+    extra: Literal["reject", "ignore"] = "reject"
+    """What happens to features the endpoint does not know."""
+    input: Literal["strict", "lenient"] = "strict"
+    durability: Literal["process", "flush", "strict", "shipped"] = "process"
+    retention_class: str = "default"
+    explain: Literal["off", "adverse", "all"] = "adverse"
+    adverse_decisions: tuple[str, ...] = ("decline", "reject")
+    """Decisions that are explained near-line without being asked for."""
+    spool_full: Literal["shed", "drop_new"] = "shed"
+    timeout_ms: int = 1000
+    max_rows: int = 10_000
+    safe_decision: str | None = None
+    """Answered while the endpoint is suspended; ``None`` answers 503."""
+
+
+class ReleaseContent(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What is approved: one endpoint at one number.
+
+    Attributes:
+        endpoint: name in the URL; ``[a-z][a-z0-9_-]{0,62}``.
+        number: release number, 1 upwards, never reused within the endpoint.
+        features: union of the rule table's and the packages' features, in request order.
+        output: the one output schema of all models.
+        rules: routing table in its canonical JSON form (``interlock/rules/v1``).
+        decision_table: optional table of kind ``decision``, same form.
+        models: every model that a consequent names.
+        policies: treatment of requests and records.
+        owner: who answers for the endpoint.
+        slo: e.g. ``{"p99_ms": 5, "availability": 0.999}``.
+        justification: why this release exists.
+        proposed_by: person who proposed it (e-mail).
+        editors: everybody who edited the draft since the last release (e-mails).
+        effective_from: RFC 3339 time, or None for at once.
+        created_at: RFC 3339 time.
+    """
+
+    endpoint: str
+    number: int
+    features: FeatureMap
+    output: OutputSchema
+    rules: dict[str, Any]
+    models: tuple[ModelRef, ...]
+    decision_table: dict[str, Any] | None = None
+    policies: Policies = Policies()
+    owner: str = ""
+    slo: dict[str, float] = {}
+    justification: str = ""
+    proposed_by: str = ""
+    editors: tuple[str, ...] = ()
+    effective_from: str | None = None
+    created_at: str = ""
+    format: Literal["interlock/release/v1"] = FORMAT
+
+
+class ReleaseBundle(Struct, frozen=True, forbid_unknown_fields=True):
+    """A release with its proofs, as stored in Postgres and on a router's disk.
+
+    Attributes:
+        content: canonical JSON of :class:`ReleaseContent`.
+        signature: DSSE envelope (JSON) of the releaser over the release statement.
+        approvals: DSSE envelopes (JSON) of routing approvals.
+        model_approvals: DSSE envelopes (JSON) of model approvals, any order.
+    """
+
+    content: bytes
+    signature: bytes
+    approvals: tuple[bytes, ...]
+    model_approvals: tuple[bytes, ...]
+
+
+_encoder = msgspec.json.Encoder(order="sorted")
+
+
+def canonical(content: ReleaseContent) -> bytes:
+    """Canonical JSON: sorted keys, no white space, UTF-8. The same content gives the same bytes."""
+    return _encoder.encode(content)
+
+
+def digest(content: bytes) -> str:
+    """``sha256:<hex>`` of canonical content."""
+    return "sha256:" + hashlib.sha256(content).hexdigest()

@@ -1,0 +1,1 @@
+"""Wire formats: bytes to requests and answers to bytes."""

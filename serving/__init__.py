@@ -1,0 +1,1 @@
+"""Loads model packages, answers batches, records evidence; knows no HTTP."""

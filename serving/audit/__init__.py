@@ -1,0 +1,1 @@
+"""The audit record, its crash-safe segments and the way to Postgres."""

@@ -1,0 +1,1 @@
+"""Explanations of recorded predictions, computed outside the request."""
