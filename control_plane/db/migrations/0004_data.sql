@@ -1,0 +1,170 @@
+-- Datasets, snapshots, jobs, runs and trials. Facts are appended; only the state of a job and of
+-- its run moves, and every attempt of a job leaves a row that says how it ended.
+
+-- Where data comes from: the secret of a connection is sealed with the master key before it
+-- reaches the database (AES-256-GCM, nonce first, the name as associated data).
+CREATE TABLE data_connections (
+    name        text PRIMARY KEY CHECK (name ~ '^[a-z][a-z0-9_-]{0,62}$'),
+    kind        text NOT NULL CHECK (kind IN ('postgresql')),
+    options     jsonb NOT NULL,
+    secret      bytea NOT NULL,
+    key_id      text NOT NULL,
+    created_by  text NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+CREATE TABLE datasets (
+    name        text PRIMARY KEY CHECK (name ~ '^[a-z][a-z0-9_-]{0,62}$'),
+    task        text NOT NULL CHECK (task IN ('classification', 'regression', 'clustering')),
+    target      text CHECK ((task = 'clustering') = (target IS NULL)),
+    positive    text,
+    protected   text[] NOT NULL DEFAULT '{}',
+    sensitive   text[] NOT NULL DEFAULT '{}',
+    source      text NOT NULL CHECK (source <> ''),
+    licence     text NOT NULL CHECK (licence <> ''),
+    created_by  text NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- One immutable ingest. The same content under the same declaration has the same digest and is
+-- one row; `number` counts the different contents a dataset has had.
+CREATE TABLE snapshots (
+    dataset     text NOT NULL REFERENCES datasets,
+    number      integer NOT NULL CHECK (number > 0),
+    digest      text NOT NULL CHECK (digest ~ '^sha256:[0-9a-f]{64}$'),
+    rows        bigint NOT NULL CHECK (rows > 0),
+    features    jsonb NOT NULL,
+    output      jsonb NOT NULL,
+    profile     jsonb NOT NULL,
+    findings    jsonb NOT NULL,
+    origin      jsonb NOT NULL,
+    created_by  text NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (dataset, number),
+    UNIQUE (dataset, digest)
+);
+
+CREATE TABLE jobs (
+    id               uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    kind             text NOT NULL,
+    payload          jsonb NOT NULL,
+    priority         integer NOT NULL DEFAULT 0,
+    state            text NOT NULL DEFAULT 'queued'
+                     CHECK (state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')),
+    attempts         integer NOT NULL DEFAULT 0,
+    max_attempts     integer NOT NULL DEFAULT 3 CHECK (max_attempts > 0),
+    run_after        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    worker           text,
+    lease_until      timestamptz,
+    cancel_requested boolean NOT NULL DEFAULT false,
+    progress         double precision NOT NULL DEFAULT 0 CHECK (progress BETWEEN 0 AND 1),
+    step             text NOT NULL DEFAULT '',
+    live             jsonb,
+    result           jsonb,
+    error            jsonb,
+    idempotency_key  text,
+    created_by       text NOT NULL,
+    created_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    started_at       timestamptz,
+    finished_at      timestamptz,
+    CHECK ((state = 'running') = (lease_until IS NOT NULL)),
+    CHECK ((state IN ('succeeded', 'failed', 'cancelled')) = (finished_at IS NOT NULL)),
+    CHECK (state <> 'failed' OR error IS NOT NULL)
+);
+CREATE INDEX jobs_queue ON jobs (priority DESC, run_after, created_at) WHERE state = 'queued';
+CREATE INDEX jobs_leases ON jobs (lease_until) WHERE state = 'running';
+CREATE INDEX jobs_recent ON jobs (created_at DESC, id DESC);
+CREATE UNIQUE INDEX jobs_once ON jobs (created_by, kind, idempotency_key)
+    WHERE idempotency_key IS NOT NULL;
+
+-- How each try of a job ended; `reason` says why a retry happened.
+CREATE TABLE job_attempts (
+    job         uuid NOT NULL REFERENCES jobs,
+    attempt     integer NOT NULL,
+    worker      text NOT NULL,
+    started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at    timestamptz,
+    outcome     text CHECK (outcome IN
+                    ('succeeded', 'failed', 'retried', 'released', 'cancelled')),
+    reason      text,
+    PRIMARY KEY (job, attempt)
+);
+
+CREATE TABLE job_logs (
+    job      uuid NOT NULL REFERENCES jobs,
+    seq      bigint GENERATED ALWAYS AS IDENTITY,
+    attempt  integer NOT NULL,
+    at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    level    text NOT NULL CHECK (level IN ('info', 'warning', 'error')),
+    line     text NOT NULL,
+    PRIMARY KEY (job, seq)
+);
+
+-- The doorbell: a waiting worker wakes at once; polling finds what a lost bell announced.
+CREATE FUNCTION jobs_ring() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('interlock_jobs', NEW.id::text);
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER jobs_ring_queued AFTER INSERT OR UPDATE OF state, cancel_requested ON jobs
+    FOR EACH ROW WHEN (NEW.state = 'queued' OR NEW.cancel_requested)
+    EXECUTE FUNCTION jobs_ring();
+
+-- A finished job is history.
+CREATE FUNCTION jobs_keep_ends() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'job % has ended as % and cannot change', OLD.id, OLD.state
+        USING ERRCODE = 'integrity_constraint_violation';
+END
+$$;
+CREATE TRIGGER jobs_keep_ends BEFORE UPDATE OR DELETE ON jobs
+    FOR EACH ROW WHEN (OLD.state IN ('succeeded', 'failed', 'cancelled'))
+    EXECUTE FUNCTION jobs_keep_ends();
+
+-- One training of one model from one snapshot; its progress and end are those of its job.
+CREATE TABLE runs (
+    id             uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    job            uuid NOT NULL UNIQUE REFERENCES jobs,
+    dataset        text NOT NULL,
+    snapshot       text NOT NULL,
+    model          text NOT NULL,
+    version        integer,
+    recipe         jsonb NOT NULL,
+    test_fraction  double precision NOT NULL CHECK (test_fraction > 0 AND test_fraction < 1),
+    search         jsonb,
+    metrics        jsonb,
+    parity         jsonb,
+    package        text,
+    lineage        jsonb,
+    created_by     text NOT NULL,
+    created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    FOREIGN KEY (dataset, snapshot) REFERENCES snapshots (dataset, digest)
+);
+CREATE INDEX runs_recent ON runs (created_at DESC, id DESC);
+CREATE INDEX runs_model ON runs (model, version);
+
+-- Every trial of a search, the lost ones included.
+CREATE TABLE trials (
+    run          uuid NOT NULL REFERENCES runs,
+    number       integer NOT NULL,
+    recipe       jsonb NOT NULL,
+    state        text NOT NULL CHECK (state IN ('complete', 'pruned', 'failed')),
+    score        double precision,
+    metrics      jsonb,
+    duration_ms  double precision NOT NULL,
+    libraries    jsonb NOT NULL,
+    snapshot     text NOT NULL,
+    seed         bigint NOT NULL,
+    error        text,
+    created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (run, number)
+);
+
+GRANT SELECT, INSERT, UPDATE ON jobs TO interlock_control, interlock_worker;
+GRANT SELECT, INSERT ON datasets, snapshots TO interlock_control, interlock_worker;
+GRANT SELECT, INSERT, UPDATE ON job_attempts, runs TO interlock_control, interlock_worker;
+GRANT SELECT, INSERT ON job_logs, trials TO interlock_control, interlock_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON data_connections TO interlock_control;
+GRANT SELECT ON data_connections TO interlock_worker;
+GRANT SELECT ON datasets, snapshots, runs, trials, jobs TO interlock_auditor;
