@@ -26,10 +26,10 @@ def load(package: str, file: str = "queries.sql") -> Queries:
 
 
 def parse(text: str) -> Queries:
-    """Split a file at its headings.
+    r"""Split a file at its headings.
 
-    >>> parse("-- name: one\\nSELECT 1;\\n-- name: two\\n-- for tests\\nSELECT 2;\\n")
-    {'one': 'SELECT 1', 'two': '-- for tests\\nSELECT 2'}
+    >>> parse("-- name: one\nSELECT 1;\n-- name: two\n-- for tests\nSELECT 2;\n")
+    {'one': 'SELECT 1', 'two': '-- for tests\nSELECT 2'}
     """
     parts = _HEADING.split(text)
     found = Queries()

@@ -1,0 +1,1 @@
+"""Endpoints, their drafts and their releases."""

@@ -1,0 +1,1 @@
+"""Keys that callers of an endpoint present."""

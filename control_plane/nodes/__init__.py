@@ -1,0 +1,1 @@
+"""What the routers report about themselves."""

@@ -1,0 +1,81 @@
+"""Serve the control plane: one process, one event loop, an orderly stop, exit status 0."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from control_plane.app import build_app
+from control_plane.errors import SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from control_plane.settings import ControlSettings
+
+_log = logging.getLogger(__name__)
+
+GRACE_S = 10
+"""How long requests in progress may take after SIGTERM."""
+
+
+class Server(uvicorn.Server):
+    """The server of uvicorn without its signal handling.
+
+    It raises the signal again inside ``serve``: nothing after it would run, and the exit status
+    would not be 0.
+    """
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to :func:`run`."""
+        yield
+
+
+def run(settings: ControlSettings) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is in progress.
+
+    Raises:
+        SetupError: a part could not start.
+    """
+    asyncio.run(_serve(settings))
+
+
+async def _serve(settings: ControlSettings) -> None:
+    server = Server(
+        uvicorn.Config(
+            build_app(settings),
+            host=settings.bind,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=GRACE_S,
+            server_header=False,
+        )
+    )
+
+    def stop() -> None:
+        server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        await server.serve()
+    except SystemExit as error:  # uvicorn's word for a port in use or a start that failed
+        raise SetupError(
+            f"the control plane could not start on {settings.bind}:{settings.port}",
+            code="control_plane.start",
+            hint="the log above names the reason; is the port in use?",
+        ) from error
+    if server.lifespan.should_exit:
+        raise SetupError(
+            f"the control plane could not start on {settings.bind}:{settings.port}",
+            code="control_plane.start",
+            hint="the log above names the reason",
+        )
