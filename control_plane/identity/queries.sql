@@ -11,6 +11,6 @@ WHERE s.token_hash = $1 AND s.revoked_at IS NULL AND s.expires_at > now()
 SELECT u.id, u.email, u.name, u.role, u.kind, u.allowed, u.denied, t.scope
 FROM service_tokens t
 JOIN users u ON u.id = t.user_id
-LEFT JOIN users o ON o.id = u.owner_id
+LEFT JOIN users o ON o.email = u.owner
 WHERE t.token_hash = $1 AND t.revoked_at IS NULL AND t.expires_at > now()
   AND u.disabled_at IS NULL AND o.disabled_at IS NULL;
