@@ -1,0 +1,338 @@
+"""Every environment variable, as data; read once, then handed down as structs.
+
+``python -m interlock.settings`` prints the table that stands in the README.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from compiler.errors import AppError
+from interlock.home import Home, default_home
+
+if TYPE_CHECKING:
+    from control_plane.settings import ControlSettings, WorkerSettings
+    from router.settings import RouterSettings
+    from serving.settings import ExplainerSettings, ShipperSettings
+
+
+class SettingsError(AppError):
+    """An environment variable has a value that cannot be used."""
+
+    code = "settings.invalid"
+
+
+class Variable(Struct, frozen=True):
+    """One environment variable.
+
+    Attributes:
+        name: as in the environment.
+        default: in words, as the README shows it.
+        meaning: one sentence.
+        used_by: the commands that read it.
+    """
+
+    name: str
+    default: str
+    meaning: str
+    used_by: str = "all"
+
+
+VARIABLES: tuple[Variable, ...] = (
+    Variable(
+        "INTERLOCK_HOME",
+        "`~/.interlock`",
+        "Folder for data, keys, spool and logs; `--home` goes before it. For a root whose own "
+        "folder is closed to others: `/var/lib/interlock`.",
+    ),
+    Variable(
+        "DATABASE_URL",
+        "embedded",
+        "PostgreSQL 18: `postgresql://user:password@host/database`. "
+        "`up` starts its own without it.",
+    ),
+    Variable(
+        "REDIS_URL", "embedded", "Redis or Valkey: `redis://...`. `up` starts its own without it."
+    ),
+    Variable(
+        "ARTIFACT_STORE",
+        "`HOME/artifacts`",
+        "Where model packages and datasets are kept: a folder or `s3://bucket/prefix`.",
+    ),
+    Variable("INTERLOCK_BIND", "`127.0.0.1`", "Address to listen on.", "up, router, control-plane"),
+    Variable("INTERLOCK_PORT", "`8080`", "Port of the data plane.", "up, router"),
+    Variable("INTERLOCK_CONTROL_PORT", "`8081`", "Port of the control plane.", "up, control-plane"),
+    Variable(
+        "INTERLOCK_WORKERS",
+        "2, or the number of cores if that is less",
+        "Router processes on this node.",
+        "up, router",
+    ),
+    Variable(
+        "INTERLOCK_NODE", "host name", "Name of this node in the audit and in `nodes`.", "all"
+    ),
+    Variable(
+        "INTERLOCK_FASTLANE",
+        "`1`",
+        "`0` answers predictions through the web framework instead of the fast protocol.",
+        "router",
+    ),
+    Variable(
+        "INTERLOCK_ROOT_KEY",
+        "`HOME/secrets/root.pub`",
+        "Public root key that everything else is trusted through: base64, or a file that holds it.",
+        "router, control-plane, worker",
+    ),
+    Variable(
+        "INTERLOCK_ROSTER",
+        "`HOME/secrets/roster.json`",
+        "Roster envelope loaded at start when it is newer than the stored one.",
+        "control-plane",
+    ),
+    Variable(
+        "INTERLOCK_RELEASER_KEY",
+        "`HOME/secrets/releaser.key`",
+        "File of the private key that signs releases.",
+        "control-plane",
+    ),
+    Variable(
+        "INTERLOCK_BUILDER_KEY",
+        "`HOME/secrets/builder.key`",
+        "File of the private key that signs model packages.",
+        "worker",
+    ),
+    Variable(
+        "INTERLOCK_LEDGER_KEY",
+        "`HOME/secrets/ledger.key`",
+        "File of the private key that signs checkpoints of the audit chain.",
+        "shipper",
+    ),
+    Variable(
+        "INTERLOCK_SUBJECT_KEY",
+        "`HOME/secrets/subject.key`",
+        "File of the key under which subjects are stored as a keyed hash.",
+        "router, control-plane",
+    ),
+    Variable(
+        "INTERLOCK_MASTER_KEY",
+        "`HOME/secrets/master.key`",
+        "File of the key that protects connection secrets.",
+        "control-plane",
+    ),
+    Variable(
+        "INTERLOCK_BOOTSTRAP_TOKEN",
+        "`HOME/secrets/bootstrap.token`",
+        "File of the one-time token that creates the first superadmin.",
+        "control-plane",
+    ),
+    Variable(
+        "INTERLOCK_SPOOL",
+        "`HOME/spool`",
+        "Folder of the audit segments; a disk of its own is best.",
+        "router, shipper",
+    ),
+)
+
+
+class Environment(Struct, frozen=True):
+    """What the environment says, checked; one field per variable."""
+
+    home: Home
+    database_url: str | None
+    redis_url: str | None
+    artifact_store: str
+    bind: str
+    port: int
+    control_port: int
+    workers: int
+    node: str
+    fastlane: bool
+    root_key: str
+    roster: Path
+    releaser_key: Path
+    builder_key: Path
+    ledger_key: Path
+    subject_key: Path
+    master_key: Path
+    bootstrap_token: Path
+    spool: Path
+
+    def need_database(self) -> str:
+        """The database URL.
+
+        Raises:
+            SettingsError: there is none.
+        """
+        if self.database_url is None:
+            raise SettingsError(
+                f"no DATABASE_URL, and no stack was started in {self.home.path}",
+                code="settings.no_database",
+                hint="set DATABASE_URL, or give the home of a running stack with --home",
+            )
+        return self.database_url
+
+    @property
+    def spool_dir(self) -> Path:
+        """Segments of this node."""
+        return self.spool / self.node
+
+
+def read_environment(
+    environ: Mapping[str, str] | None = None, *, home: Path | None = None, role: str = ""
+) -> Environment:
+    """The environment as a struct.
+
+    Args:
+        environ: variables; the process's own when None.
+        home: goes before ``INTERLOCK_HOME``.
+        role: process role whose login is taken when the home has an embedded database.
+
+    Raises:
+        SettingsError: a value cannot be used.
+    """
+    env = os.environ if environ is None else environ
+    found = Home((home or Path(env.get("INTERLOCK_HOME") or default_home())).expanduser().resolve())
+    database_url, redis_url = env.get("DATABASE_URL") or None, env.get("REDIS_URL") or None
+    if role and (found.secrets / "db.json").exists():
+        from interlock.stack.database import embedded_urls
+
+        urls = embedded_urls(found, role)
+        database_url, redis_url = database_url or urls[0], redis_url or urls[1]
+
+    def secret(name: str, file: str) -> Path:
+        return Path(env.get(name) or found.secrets / file).expanduser()
+
+    return Environment(
+        home=found,
+        database_url=database_url,
+        redis_url=redis_url,
+        artifact_store=env.get("ARTIFACT_STORE") or str(found.artifacts),
+        bind=env.get("INTERLOCK_BIND") or "127.0.0.1",
+        port=_whole(env, "INTERLOCK_PORT", 8080, 1, 65535),
+        control_port=_whole(env, "INTERLOCK_CONTROL_PORT", 8081, 1, 65535),
+        workers=_whole(env, "INTERLOCK_WORKERS", min(2, os.cpu_count() or 1), 1, 1024),
+        node=env.get("INTERLOCK_NODE") or socket.gethostname(),
+        fastlane=_flag(env, "INTERLOCK_FASTLANE", default=True),
+        root_key=env.get("INTERLOCK_ROOT_KEY") or str(found.secrets / "root.pub"),
+        roster=secret("INTERLOCK_ROSTER", "roster.json"),
+        releaser_key=secret("INTERLOCK_RELEASER_KEY", "releaser.key"),
+        builder_key=secret("INTERLOCK_BUILDER_KEY", "builder.key"),
+        ledger_key=secret("INTERLOCK_LEDGER_KEY", "ledger.key"),
+        subject_key=secret("INTERLOCK_SUBJECT_KEY", "subject.key"),
+        master_key=secret("INTERLOCK_MASTER_KEY", "master.key"),
+        bootstrap_token=secret("INTERLOCK_BOOTSTRAP_TOKEN", "bootstrap.token"),
+        spool=Path(env.get("INTERLOCK_SPOOL") or found.spool).expanduser(),
+    )
+
+
+def _whole(env: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    text = env.get(name)
+    if not text:
+        return default
+    if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+        raise SettingsError(f"expected a whole number from {low} to {high}, got {text!r}", at=name)
+    return int(text)
+
+
+def _flag(env: Mapping[str, str], name: str, *, default: bool) -> bool:
+    text = env.get(name)
+    if not text:
+        return default
+    if text not in ("0", "1"):
+        raise SettingsError(f"expected 0 or 1, got {text!r}", at=name)
+    return text == "1"
+
+
+def router_settings(env: Environment) -> RouterSettings:
+    """Settings of ``interlock router``; a database and Redis are optional."""
+    from router.settings import RouterSettings
+
+    return RouterSettings(
+        bind=env.bind,
+        port=env.port,
+        workers=env.workers,
+        database_url=env.database_url,
+        redis_url=env.redis_url,
+        artifact_store=env.artifact_store,
+        home=env.home.path,
+        spool_dir=env.spool_dir,
+        node=env.node,
+        root_key=env.root_key,
+        subject_key=env.subject_key if env.subject_key.exists() else None,
+        fastlane=env.fastlane,
+    )
+
+
+def control_settings(env: Environment) -> ControlSettings:
+    """Settings of ``interlock control-plane``."""
+    from control_plane.settings import ControlSettings
+
+    return ControlSettings(
+        database_url=env.need_database(),
+        artifact_store=env.artifact_store,
+        home=env.home.path,
+        root_key=env.root_key,
+        releaser_key=env.releaser_key,
+        bootstrap_token_file=env.bootstrap_token,
+        bind=env.bind,
+        port=env.control_port,
+        redis_url=env.redis_url,
+        roster_file=env.roster if env.roster.exists() else None,
+        master_key=env.master_key if env.master_key.exists() else None,
+    )
+
+
+def worker_settings(env: Environment) -> WorkerSettings:
+    """Settings of ``interlock worker``."""
+    from control_plane.settings import WorkerSettings
+
+    return WorkerSettings(
+        database_url=env.need_database(),
+        artifact_store=env.artifact_store,
+        home=env.home.path,
+        builder_key=env.builder_key,
+        redis_url=env.redis_url,
+    )
+
+
+def shipper_settings(env: Environment) -> ShipperSettings:
+    """Settings of ``interlock shipper``."""
+    from serving.settings import ShipperSettings
+
+    return ShipperSettings(
+        database_url=env.need_database(),
+        spool_dir=env.spool,
+        node=env.node,
+        artifact_store=env.artifact_store,
+        ledger_key=env.ledger_key if env.ledger_key.exists() else None,
+        master_key=env.master_key if env.master_key.exists() else None,
+    )
+
+
+def explainer_settings(env: Environment) -> ExplainerSettings:
+    """Settings of ``interlock explainer``."""
+    from serving.settings import ExplainerSettings
+
+    return ExplainerSettings(
+        database_url=env.need_database(),
+        artifact_store=env.artifact_store,
+        home=env.home.path,
+        node=env.node,
+    )
+
+
+def table() -> str:
+    """The variables as a Markdown table."""
+    lines = ["| variable | default | meaning | read by |", "|---|---|---|---|"]
+    lines += [f"| `{v.name}` | {v.default} | {v.meaning} | {v.used_by} |" for v in VARIABLES]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())

@@ -1,0 +1,65 @@
+"""One readable log of all processes: time, who, what."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+ROTATE_BYTES = 32 << 20
+TAIL_LINES = 12
+COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright_magenta")
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+class Log:
+    """Collects lines of every child into one file, and shows them while ``console`` is set.
+
+    Args:
+        path: the file; an earlier one over 32 MB is kept as ``.1``.
+        console: where lines are shown, coloured by process; None shows none.
+        clock: local time, for tests.
+    """
+
+    def __init__(
+        self, path: Path, console: Console | None, clock: Callable[[], datetime] = datetime.now
+    ) -> None:
+        if path.exists() and path.stat().st_size > ROTATE_BYTES:
+            path.replace(path.with_suffix(".log.1"))
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+        self._clock = clock
+        self._colours: dict[str, str] = {}
+        self._tails: dict[str, deque[str]] = {}
+        self.console = console
+        self.width = 13
+
+    def write(self, who: str, line: str) -> None:
+        """Record one line of one process."""
+        line = _ESCAPES.sub("", line.rstrip())
+        if not line:
+            return
+        stamp = self._clock().strftime("%H:%M:%S.%f")[:-3]
+        self._tails.setdefault(who, deque(maxlen=TAIL_LINES)).append(line)
+        self._file.write(f"{stamp} {who:<{self.width}} {line}\n")
+        if self.console is not None:
+            self.console.print(self._coloured(stamp, who, line), soft_wrap=True)
+
+    def _coloured(self, stamp: str, who: str, line: str) -> Text:
+        colour = self._colours.setdefault(who, COLOURS[len(self._colours) % len(COLOURS)])
+        text = Text(stamp, style="dim")
+        text.append(f" {who:<{self.width}} ", style=colour)
+        text.append(line)
+        return text
+
+    def tail(self, who: str) -> str:
+        """The last lines of one process."""
+        return "\n".join(self._tails.get(who, ()))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

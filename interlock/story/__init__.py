@@ -1,0 +1,1 @@
+"""The lending story: what a lender does with Interlock, played through its public API."""
