@@ -1,0 +1,72 @@
+"""Lists in pages: a cursor names the last row that was seen, so new rows never shift a page."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import datetime
+from typing import Generic, TypeVar
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from control_plane.errors import InvalidError
+
+T = TypeVar("T")
+
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 1000
+
+
+class Page(Struct, Generic[T], frozen=True):
+    """Some of a list, and where it goes on."""
+
+    items: list[T]
+    next: str | None = None
+    """Cursor of the next page; ``None`` on the last one."""
+
+
+class TimeCursor(Struct, frozen=True, array_like=True):
+    """Place in a list ordered by time, newest first, with the id as a tie breaker."""
+
+    at: datetime
+    id: UUID
+
+
+def encode_cursor(cursor: TimeCursor) -> str:
+    """A cursor as a word that survives a URL."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(cursor)).decode().rstrip("=")
+
+
+def decode_cursor(text: str | None) -> TimeCursor | None:
+    """The cursor behind a word of :func:`encode_cursor`.
+
+    Raises:
+        InvalidError: it is not one of ours.
+    """
+    if not text:
+        return None
+    try:
+        raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        return msgspec.json.decode(raw, type=TimeCursor)
+    except (ValueError, binascii.Error, msgspec.DecodeError, UnicodeError):
+        raise InvalidError(
+            "expected a cursor from an earlier page",
+            code="page.cursor",
+            at="cursor",
+            hint="start again without a cursor",
+        ) from None
+
+
+def check_limit(limit: int) -> int:
+    """A page size within the bounds.
+
+    Raises:
+        InvalidError: below 1 or above :data:`MAX_LIMIT`.
+    """
+    if not 1 <= limit <= MAX_LIMIT:
+        raise InvalidError(
+            f"expected a limit from 1 to {MAX_LIMIT}, got {limit}", code="page.limit", at="limit"
+        )
+    return limit
