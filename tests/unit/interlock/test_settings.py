@@ -1,0 +1,53 @@
+"""The environment: read once, checked, complete in its table."""
+
+import inspect
+import re
+
+import pytest
+
+from interlock import settings
+from interlock.settings import VARIABLES, SettingsError, read_environment
+
+
+def test_every_variable_that_the_code_reads_is_in_the_table():
+    source = inspect.getsource(settings)
+    read = set(re.findall(r'(?:env\.get|secret|_whole|_flag)\((?:env, )?"([A-Z_]+)"', source))
+    assert read == {variable.name for variable in VARIABLES}
+
+
+def test_empty_environment_gives_the_documented_defaults(open_folder):
+    env = read_environment({"INTERLOCK_HOME": str(open_folder)})
+    assert (env.bind, env.port, env.control_port, env.fastlane) == ("127.0.0.1", 8080, 8081, True)
+    assert env.artifact_store == str(open_folder / "artifacts")
+    assert env.root_key == str(open_folder / "secrets" / "root.pub")
+    assert env.database_url is None
+
+
+def test_empty_text_counts_as_not_set(open_folder):
+    env = read_environment({"INTERLOCK_HOME": str(open_folder), "INTERLOCK_PORT": ""})
+    assert env.port == 8080
+
+
+def test_option_goes_before_the_environment(open_folder):
+    env = read_environment({"INTERLOCK_HOME": "/nowhere"}, home=open_folder)
+    assert env.home.path == open_folder
+
+
+@pytest.mark.parametrize("text", ["x", "0", "70000", "-1", "8 0", "8080.0", "\u0663"])
+def test_port_that_is_none_is_refused_with_its_variable(text, open_folder):
+    with pytest.raises(SettingsError, match="from 1 to 65535") as error:
+        read_environment({"INTERLOCK_HOME": str(open_folder), "INTERLOCK_PORT": text})
+    assert error.value.at == "INTERLOCK_PORT"
+
+
+def test_flag_takes_only_zero_and_one(open_folder):
+    with pytest.raises(SettingsError, match="expected 0 or 1"):
+        read_environment({"INTERLOCK_HOME": str(open_folder), "INTERLOCK_FASTLANE": "no"})
+
+
+def test_process_without_database_says_what_to_do(open_folder):
+    env = read_environment({"INTERLOCK_HOME": str(open_folder)}, role="control")
+    with pytest.raises(SettingsError) as error:
+        env.need_database()
+    assert "DATABASE_URL" in error.value.hint
+    assert "--home" in error.value.hint
