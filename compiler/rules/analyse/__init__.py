@@ -1,0 +1,1 @@
+"""Findings about a table, each with a row that shows it."""

@@ -1,0 +1,185 @@
+"""A compiled table: what a router, a bulk job and a review screen hold."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from compiler.rules import ast, emit_scalar, reference
+from compiler.rules.columns import Column, missing_column, read_column
+from compiler.rules.emit_numpy import VectorEmitter
+from compiler.rules.emit_scalar import ScalarEmitter, build, reads_missing
+from compiler.rules.explanation import Explanation, decide, explain
+from compiler.rules.finding import Finding
+from compiler.rules.flat import all_steps, number_leaves
+from compiler.rules.names import output_features
+from compiler.rules.parse_consequent import consequent_names
+from compiler.schema import CONTEXT_PREFIX, FeatureMap, OutputSchema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+CHUNK_ROWS = 16_384
+
+
+class CompiledRules:
+    """Scalar and vector functions of one table, all equal to the reference interpreter.
+
+    Attributes:
+        table: the checked table.
+        features: every feature declared, in order.
+        output: what the models answer; needed by decision tables only.
+        ids: rule id per leaf; the last is ``default``.
+        consequents: consequent per leaf, aligned with ``ids``.
+        may_be_unknown: whether a request that the schema accepts can make a rule UNKNOWN.
+        digest: ``sha256:<hex>`` of the canonical form of table and features.
+    """
+
+    def __init__(
+        self, table: ast.Table, features: FeatureMap, output: OutputSchema | None, canonical: bytes
+    ) -> None:
+        self.table, self.features, self.output = table, features, output
+        self.flat = number_leaves(table)
+        self.ids, self.consequents = self.flat.ids, self.flat.consequents
+        self.scope: FeatureMap = {**features, **self._output_scope()}
+        self.may_be_unknown = reads_missing(self.flat, self.scope)
+        self.digest = "sha256:" + hashlib.sha256(canonical).hexdigest()
+        self.on_unknown = table.on_unknown if isinstance(table.on_unknown, str) else "consequent"
+        self._scalars: dict[str, Callable[..., int]] = {}
+        self._vector: tuple[Callable[..., Any], dict[str, int]] | None = None
+
+    def _output_scope(self) -> FeatureMap:
+        return output_features(self.output) if self.table.kind == "decision" else {}
+
+    def models(self) -> tuple[str, ...]:
+        """Names of models that a consequent may route to, in order."""
+        if self.table.kind == "decision":
+            return ()
+        found = {name: None for leaf in self.consequents for name in consequent_names(leaf)}
+        return tuple(found)
+
+    @property
+    def source(self) -> str:
+        """Generated Python of the struct binding, to be read by people."""
+        return self._emitter("struct", careful=False).emit("route").text
+
+    def _emitter(self, binding: emit_scalar.Binding, *, careful: bool) -> ScalarEmitter:
+        return ScalarEmitter(
+            self.flat, self.scope, binding=binding, careful=careful,
+            classes=self.output.classes if self.output else (),
+            decides=self.table.kind == "decision", on_unknown=self.on_unknown,
+        )  # fmt: skip
+
+    def scalar(self, binding: emit_scalar.Binding = "struct") -> Callable[..., int]:
+        """Function of one row to the index of the deciding leaf.
+
+        ``fn(f, c, now_us)``, for a decision table ``fn(f, c, now_us, out)``. ``struct``: ``f`` and
+        ``c`` have one attribute per feature, None for MISSING (``c`` may be None). ``dict``: ``f``
+        maps names (``context.x`` included) to values of any type, wrong ones are MISSING; ``c`` is
+        not read. ``out`` is ``(label, probabilities)``, ``(value,)`` or ``(cluster, distance)``.
+        Under ``onUnknown: error`` the answer is -1-i when rule i is UNKNOWN.
+        """
+        if binding not in self._scalars:
+            fast = build(self._emitter(binding, careful=False).emit("route"), "route")
+            careful = build(self._emitter(binding, careful=True).emit("route"), "route")
+            self._scalars[binding] = _guarded(fast, careful, decides=self.table.kind == "decision")
+        return self._scalars[binding]
+
+    def row_of(self, f: Any, c: Any, out: tuple[Any, ...] | None = None) -> dict[str, Any]:
+        """One flat row, output names included, from either binding."""
+        row: dict[str, Any] = {}
+        if isinstance(f, dict):
+            row.update(f)
+        else:
+            for name in self.features:
+                plain = name.removeprefix(CONTEXT_PREFIX)
+                row[name] = getattr(f if plain == name else c, plain, None)
+        if out is not None and self.output is not None:
+            row.update(output_row(self.output, out))
+        return row
+
+    def unknowns(
+        self, f: Any, c: Any, now_us: int, out: tuple[Any, ...] | None = None
+    ) -> tuple[str, ...]:
+        """Ids of the UNKNOWN rules before the deciding one, in order; the slow path."""
+        reader = reference.Reader(self.scope, self.row_of(f, c, out), now_us)
+        return decide(self.flat, self.on_unknown, reader)[1]
+
+    def reference(self, row: Mapping[str, Any], now_us: int = 0) -> tuple[int, tuple[str, ...]]:
+        """The decision on a flat row as the slow interpreter takes it, and the UNKNOWN rules."""
+        return decide(self.flat, self.on_unknown, reference.Reader(self.scope, row, now_us))
+
+    def explain(self, row: Mapping[str, Any], now_us: int = 0) -> Explanation:
+        """The decision on a flat row with every rule and leaf that was read."""
+        return explain(self.flat, self.on_unknown, reference.Reader(self.scope, row, now_us))
+
+    def numpy(
+        self, columns: Mapping[str, NDArray[Any]], n: int, now_us: int = 0
+    ) -> NDArray[np.int16]:
+        """Indices of the deciding leaves of ``n`` rows.
+
+        Args:
+            columns: arrays of shape (n,) by feature name; an absent one is MISSING throughout.
+            n: rows.
+            now_us: time of the request.
+        """
+        if self._vector is None:
+            emitter = VectorEmitter(self.flat, self.scope, on_unknown=self.on_unknown)
+            self._vector = build(emitter.emit("route"), "route"), emitter.slots
+        route, slots = self._vector
+        read: list[Column] = [
+            read_column(self.scope[name], columns[name], want_nan=True)
+            if name in columns
+            else missing_column(self.scope[name], n)
+            for name in slots
+        ]
+        found: NDArray[np.int16] = route(read, n, now_us)
+        return found
+
+    def analyse(self) -> list[Finding]:
+        """What a reviewer should know about the table, worst first."""
+        from compiler.rules.analyse.report import analyse
+
+        return analyse(self)
+
+    def steps(self) -> list[Any]:
+        """Every rule, nested ones included, in document order."""
+        return list(all_steps(self.flat.cascade))
+
+
+def output_row(output: OutputSchema, out: tuple[Any, ...]) -> dict[str, Any]:
+    """A model's answer under the names of a decision table."""
+    if output.task == "regression":
+        return {"output.value": out[0]}
+    if output.task == "clustering":
+        return {"output.cluster": out[0], "output.distance": out[1]}
+    row: dict[str, Any] = {"output.label": out[0]}
+    for name, value in zip(output.classes, out[1], strict=True):
+        row[f"output.probability.{name}"] = value
+    return row
+
+
+def _guarded(
+    fast: Callable[..., int], careful: Callable[..., int], *, decides: bool
+) -> Callable[..., int]:
+    """The fast function; where a read or comparison raises, its careful twin."""
+    space = {"fast": fast, "careful": careful}
+    out = ", out" if decides else ""
+    text = (
+        f"def route(f, c, now_us{out}):\n    try:\n        return fast(f, c, now_us{out})\n"
+        f"    except (KeyError, TypeError, AttributeError, OverflowError):\n"
+        f"        return careful(f, c, now_us{out})\n"
+    )
+    exec(compile(text, "<rules guard>", "exec"), space)  # noqa: S102 - fixed text
+    found: Callable[..., int] = space["route"]
+    return found
+
+
+def canonical_bytes(data: Any) -> bytes:
+    """Canonical JSON: sorted keys, no white space."""
+    return msgspec.json.encode(data, order="sorted")

@@ -1,0 +1,87 @@
+"""Words of the text form, each with its line and column."""
+
+from __future__ import annotations
+
+import re
+
+from msgspec import Struct
+
+from compiler.errors import Problem, ProblemsError
+
+
+class Token(Struct, frozen=True):
+    """One word.
+
+    Attributes:
+        kind: ``name`` (bare), ``quoted`` (double quotes), ``text``, ``number``, ``cel``,
+            ``symbol`` or ``end``.
+        value: what it stands for, quotes removed.
+        at: ``line:column``, both from 1.
+    """
+
+    kind: str
+    value: str
+    at: str
+
+    @property
+    def word(self) -> str:
+        """Upper case of a bare name, for keywords; the symbol itself; else empty."""
+        if self.kind == "name":
+            return self.value.upper()
+        return self.value if self.kind == "symbol" else ""
+
+
+_TOKEN = re.compile(
+    r"""(?P<space>[ \t\r\n]+|--[^\n]*)
+    |(?P<number>(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?![A-Za-z_]))
+    |(?P<name>[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)
+    |(?P<text>'(?:[^']|'')*')
+    |(?P<quoted>"(?:[^"]|"")*")
+    |(?P<cel>`[^`]*`)
+    |(?P<symbol><=|>=|<>|!=|==|[=<>()+\-*/,:@])""",
+    re.VERBOSE,
+)
+
+
+def tokens(source: str) -> list[Token]:
+    """Words of a text, ending with one of kind ``end``.
+
+    Raises:
+        ProblemsError: a character that starts no word, or a quote that is not closed.
+    """
+    found: list[Token] = []
+    place, line, line_start = 0, 1, 0
+    while place < len(source):
+        at = f"{line}:{place - line_start + 1}"
+        match = _TOKEN.match(source, place)
+        if match is None:
+            raise ProblemsError([_bad(source, place, at)])
+        kind, raw = match.lastgroup or "", match.group()
+        if kind != "space":
+            found.append(Token(kind, _value(kind, raw), at))
+        breaks = raw.count("\n")
+        if breaks:
+            line += breaks
+            line_start = place + raw.rindex("\n") + 1
+        place = match.end()
+    found.append(Token("end", "", f"{line}:{place - line_start + 1}"))
+    return found
+
+
+def _value(kind: str, raw: str) -> str:
+    if kind == "text":
+        return raw[1:-1].replace("''", "'")
+    if kind == "quoted":
+        return raw[1:-1].replace('""', '"')
+    return raw[1:-1] if kind == "cel" else raw
+
+
+def _bad(source: str, place: int, at: str) -> Problem:
+    character = source[place]
+    if character in "'\"`":
+        return Problem(
+            "rule.syntax", f"expected a closing {character}, got the end of the text", at
+        )
+    if character.isdigit():
+        return Problem("rule.syntax", f"expected a number, got {source[place : place + 12]!r}", at)
+    return Problem("rule.syntax", f"expected a word of the rule language, got {character!r}", at)

@@ -1,0 +1,129 @@
+"""Front door of the rule compiler: a document in, a compiled table out."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from compiler.errors import Problem, ProblemsError
+from compiler.rules import limits
+from compiler.rules.check import check_table
+from compiler.rules.compiled import CompiledRules, canonical_bytes
+from compiler.rules.names import FEATURE_NAME, output_features
+from compiler.rules.parse_json import Document, load_json, parse_document
+from compiler.rules.parse_text import parse_text
+from compiler.rules.places import with_lines
+from compiler.schema import FeatureMap, OutputSchema
+
+Kind = Literal["routing", "decision"]
+
+
+def compile_rules(
+    document: bytes | str | dict[str, Any],
+    *,
+    features: FeatureMap | None = None,
+    output: OutputSchema | None = None,
+    kind: Kind = "routing",
+) -> CompiledRules:
+    """Parse, check and compile a rule table.
+
+    Args:
+        document: JSON envelope or IF/THEN text (told apart by the first character), or decoded
+            JSON; ``{"text": "IF ..."}`` is the text form in JSON.
+        features: added to the envelope's; on the same name these win.
+        output: what the models answer; overrides the envelope's. Needed by decision tables.
+        kind: what the table is for.
+
+    Raises:
+        ProblemsError: every problem, with its place.
+    """
+    source: str | None = None
+    if isinstance(document, bytes | str):
+        source, document = _read_source(document)
+    if isinstance(document, dict) and set(document) - {"features"} == {"text"}:
+        source = str(document["text"])
+        extra = document.get("features", {})
+        document = source
+        features = {**msgspec.convert(extra, FeatureMap), **(features or {})}
+    if isinstance(document, str):
+        parsed = Document(parse_text(document, kind=kind), {})
+    else:
+        try:
+            parsed = parse_document(document, kind=kind)
+        except ProblemsError as error:
+            raise ProblemsError(with_lines(error.problems, source)) from None
+    return compile_document(parsed, features=features, output=output, source=source)
+
+
+def compile_document(
+    parsed: Document,
+    *,
+    features: FeatureMap | None = None,
+    output: OutputSchema | None = None,
+    source: str | None = None,
+) -> CompiledRules:
+    """Check and compile a parsed table.
+
+    Raises:
+        ProblemsError: every problem, with its place.
+    """
+    known = {**parsed.features, **(features or {})}
+    output = output or parsed.output
+    problems = feature_problems(known)
+    scope = dict(known)
+    if parsed.table.kind == "decision":
+        scope.update(output_features(output))
+        if output is None:
+            problems.append(
+                Problem("rule.no_output", "expected to know what the models answer, got no output "
+                        "schema", "$.output", 'add "output": {"task": ..., "classes": [...]}')
+            )  # fmt: skip
+    table, found = check_table(parsed.table, scope)
+    problems.extend(found)
+    if problems:
+        raise ProblemsError(with_lines(problems, source))
+    canonical = canonical_bytes([table, known, output])
+    return CompiledRules(table, known, output, canonical)
+
+
+def feature_problems(features: FeatureMap) -> list[Problem]:
+    """What is wrong with the declarations themselves."""
+    found = []
+    for name, feature in features.items():
+        at = f"$.features.{name}"
+        if not FEATURE_NAME.match(name):
+            found.append(Problem("schema.name", "expected a name of letters, digits and _, got "
+                                 f"{name[:40]!r}", at, "rename the feature"))  # fmt: skip
+        if feature.type == "enum" and len(set(feature.values)) != max(len(feature.values), 1):
+            found.append(Problem("schema.invalid", "expected distinct values of an enum, got "
+                                 f"{list(feature.values)[:8]}", at))  # fmt: skip
+        if not 0 <= feature.scale <= 18:
+            found.append(
+                Problem("schema.invalid", f"expected a scale of 0 to 18, got {feature.scale}", at)
+            )
+    return found
+
+
+def _read_source(document: bytes | str) -> tuple[str, Any]:
+    """The text, and either the same text (IF/THEN form) or the JSON object it holds."""
+    if len(document) > limits.MAX_SOURCE_BYTES:
+        raise ProblemsError([Problem("rule.too_large", "expected at most "
+                             f"{limits.MAX_SOURCE_BYTES} bytes, got {len(document)}")])  # fmt: skip
+    if isinstance(document, bytes):
+        try:
+            text = document.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ProblemsError(
+                [
+                    Problem(
+                        "rule.syntax", "expected UTF-8 text, got other bytes", f"byte {error.start}"
+                    )
+                ]
+            ) from None
+    else:
+        text = document
+    start = text.lstrip()[:1]
+    if start and start in "{[":
+        return text, load_json(text)
+    return text, text
