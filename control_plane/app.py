@@ -12,6 +12,7 @@ from litestar.openapi.config import OpenAPIConfig
 
 from compiler.errors import AppError
 from control_plane import deps, problem
+from control_plane.identity import routes as identity
 from control_plane.lifecycle import run_parts
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ async def readyz(state: State) -> Response[dict[str, str]]:
     return Response(body, status_code=200 if database else 503)
 
 
-ROUTES: list[ControllerRouterHandler] = []
+ROUTES: list[ControllerRouterHandler] = [
+    *identity.ROUTE_HANDLERS,
+]
 """Handlers below ``/api``, topic by topic."""
 
 
@@ -91,7 +94,7 @@ def handlers(app: Litestar) -> list[tuple[str, Any]]:
         (route.path_format, handler)
         for route in app.routes
         for handler in getattr(route, "route_handlers", ())
-        if hasattr(handler, "http_methods")
+        if getattr(handler, "http_methods", {"OPTIONS"}) != {"OPTIONS"}
     ]
 
 

@@ -4,7 +4,9 @@ A handler says who may call it with ``guards=[require("models.read")]``; one tha
 says ``opt={"open": True}``. The application refuses to start with a handler that says neither.
 
     @get("/models", guards=[require("models.read")])
-    async def list_models(pool: Pool, user: User) -> Page[ModelRow]: ...
+    async def list_models(pool: Pool, user: User, limit: Limit = 50) -> Page[ModelRow]: ...
+
+``Pool``, ``User``, ``Settings`` and ``Bell`` here are the types of the domain, marked as injected.
 """
 
 from __future__ import annotations
@@ -13,27 +15,21 @@ from typing import Any
 
 from litestar.connection import ASGIConnection, Request
 from litestar.datastructures import State
+from litestar.di import NamedDependency
 from litestar.handlers.base import BaseRouteHandler
 
-from control_plane.db.pool import Pool
+from control_plane.db import pool as db
 from control_plane.doorbell import Doorbell
 from control_plane.errors import NotSignedInError
 from control_plane.identity import sessions
 from control_plane.identity.permissions import PERMISSIONS
-from control_plane.identity.user import User
+from control_plane.identity.user import User as Account
 from control_plane.settings import ControlSettings
 
-__all__ = [
-    "ControlSettings",
-    "Doorbell",
-    "Pool",
-    "User",
-    "current_user",
-    "provide_bell",
-    "provide_pool",
-    "provide_settings",
-    "require",
-]
+Pool = NamedDependency[db.Pool]
+User = NamedDependency[Account]
+Settings = NamedDependency[ControlSettings]
+Bell = NamedDependency[Doorbell]
 
 _USER = "interlock_user"
 
@@ -66,14 +62,14 @@ async def signed_in(connection: ASGIConnection, _: BaseRouteHandler) -> None:
     await authenticate(connection)
 
 
-async def authenticate(connection: ASGIConnection) -> User:
+async def authenticate(connection: ASGIConnection) -> Account:
     """The user behind the ``Authorization`` header, looked up once per request.
 
     Raises:
         NotSignedInError: no, unknown, expired or revoked token.
     """
     known = connection.scope.get(_USER)
-    if isinstance(known, User):
+    if isinstance(known, Account):
         return known
     header = connection.headers.get("authorization", "")
     scheme, _, token = header.partition(" ")
@@ -83,20 +79,20 @@ async def authenticate(connection: ASGIConnection) -> User:
             code="session.missing",
             hint="POST /api/login first, or: interlock login",
         )
-    pool: Pool = connection.app.state.pool
+    pool: db.Pool = connection.app.state.pool
     user = await sessions.resolve(pool, token.strip())
     connection.scope[_USER] = user  # type: ignore[literal-required]
     return user
 
 
-async def current_user(request: Request[Any, Any, State]) -> User:
+async def current_user(request: Request[Any, Any, State]) -> Account:
     """Dependency ``user``: the caller of a guarded handler."""
     return await authenticate(request)
 
 
-async def provide_pool(state: State) -> Pool:
+async def provide_pool(state: State) -> db.Pool:
     """Dependency ``pool``."""
-    pool: Pool = state.pool
+    pool: db.Pool = state.pool
     return pool
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from control_plane.db.pool import Pool
 from control_plane.doorbell import Doorbell
+from control_plane.errors import ConflictError
+from control_plane.identity import roster as rosters
 from control_plane.settings import ControlSettings, PoolSettings
 
 if TYPE_CHECKING:
@@ -16,6 +19,24 @@ if TYPE_CHECKING:
     from litestar import Litestar
 
 _log = logging.getLogger(__name__)
+
+
+async def install_first_roster(pool: Pool, settings: ControlSettings) -> None:
+    """Install the roster file of the settings when it is newer than what is stored.
+
+    Raises:
+        SetupError: the root key cannot be read.
+        RosterError: the file is not signed by the root key.
+    """
+    root = rosters.read_root_key(settings.root_key)
+    if settings.roster_file is None:
+        return
+    envelope = await asyncio.to_thread(settings.roster_file.read_bytes)
+    try:
+        async with pool.transaction() as connection:
+            await rosters.install(connection, envelope, root, None)
+    except ConflictError as error:
+        _log.info("roster file left alone: %s", error.message)
 
 
 @asynccontextmanager
@@ -32,6 +53,7 @@ async def run_parts(app: Litestar) -> AsyncIterator[None]:
     ):
         app.state.pool = pool
         app.state.bell = bell
+        await install_first_roster(pool, settings)
         _log.info("control plane ready")
         yield
     _log.info("control plane stopped")

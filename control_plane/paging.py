@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
+from litestar.params import QueryParameter
 from msgspec import Struct
 
 from control_plane.errors import InvalidError
@@ -17,6 +19,11 @@ T = TypeVar("T")
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 1000
+
+Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="rows at most")]
+"""A page size in the query of a route."""
+Cursor = Annotated[str, QueryParameter(max_length=400, description="`next` of the page before")]
+"""A cursor in the query of a route; empty for the first page."""
 
 
 class Page(Struct, Generic[T], frozen=True):
@@ -70,3 +77,50 @@ def check_limit(limit: int) -> int:
             f"expected a limit from 1 to {MAX_LIMIT}, got {limit}", code="page.limit", at="limit"
         )
     return limit
+
+
+def write_cursor(*key: Any) -> str:
+    """Opaque text for the sort key of the last row shown.
+
+    >>> read_cursor(write_cursor("credit", 3), str, int)
+    ('credit', 3)
+    """
+    return base64.urlsafe_b64encode(msgspec.json.encode(key)).decode().rstrip("=")
+
+
+def read_cursor(text: str, *kinds: Any) -> tuple[Any, ...]:
+    """The sort key inside a cursor of :func:`write_cursor`.
+
+    Raises:
+        InvalidError: not a cursor of this list.
+    """
+    try:
+        raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        key: tuple[Any, ...] = msgspec.json.decode(raw, type=tuple.__class_getitem__(kinds))
+    except (ValueError, binascii.Error, msgspec.MsgspecError, UnicodeError):
+        raise InvalidError(
+            "expected a cursor from an earlier page",
+            code="page.cursor",
+            at="cursor",
+            hint="start again without a cursor",
+        ) from None
+    return key
+
+
+def page_of(
+    rows: Sequence[Any],
+    limit: int,
+    make: Callable[[Any], T],
+    key: Callable[[Any], tuple[Any, ...]],
+) -> Page[T]:
+    """A page of ``limit`` rows from a query that was asked for one row more.
+
+    Args:
+        rows: at most ``limit + 1``.
+        limit: size of the page.
+        make: item of a row.
+        key: sort key of a row.
+    """
+    shown = rows[:limit]
+    more = write_cursor(*key(shown[-1])) if len(rows) > limit else None
+    return Page([make(row) for row in shown], more)

@@ -69,7 +69,7 @@ async def reserve_version(connection: Connection, model: str, user: User | str) 
     return version
 
 
-async def register_package(
+async def register_package(  # noqa: PLR0917 - the six facts of one registration
     connection: Connection,
     model: str,
     version: int,
@@ -114,7 +114,12 @@ async def register_package(
     for name, fields in REPORTS.items():
         content = {field: document.get(field) for field in fields}
         await add_report(
-            connection, model, version, name, JSON, _canonical.encode({"package": digest} | content)
+            connection,
+            model,
+            version,
+            name,
+            media_type=JSON,
+            content=_canonical.encode({"package": digest} | content),
         )
     await add_event(connection, model, version, "validated", actor, detail={"package": digest})
     await adminlog.note(
@@ -123,7 +128,7 @@ async def register_package(
 
 
 async def add_report(
-    connection: Connection, model: str, version: int, name: str, media_type: str, content: bytes
+    connection: Connection, model: str, version: int, name: str, *, media_type: str, content: bytes
 ) -> str:
     """Attach a report to a version before it is submitted; answers its digest.
 
