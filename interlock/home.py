@@ -95,6 +95,16 @@ class Home(Struct, frozen=True):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)
 
+    def check_unlocked(self) -> None:
+        """Prove that nobody holds the home, without creating it.
+
+        Raises:
+            HomeLockedError: another process holds it.
+        """
+        if (self.path / "lock").exists():
+            with self.locked():
+                pass
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the home; the kernel releases it however we end.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import click
@@ -99,15 +100,16 @@ def _welcome(stack: Stack, console: Console) -> None:
 
 
 async def _story(stack: Stack, console: Console, asked_to_stop: asyncio.Event) -> int:
-    """Play the story until it ends or a signal comes."""
+    """Play the story on a thread of its own until it ends or a signal comes."""
     from interlock.story.play import play
 
-    story = asyncio.create_task(play(stack.env, console))
-    stopped = asyncio.create_task(asked_to_stop.wait())
-    await asyncio.wait([story, stopped], return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    if not story.done():
-        story.cancel()
-        await asyncio.gather(story, return_exceptions=True)
+    stopped = threading.Event()
+    story = asyncio.create_task(asyncio.to_thread(play, stack.env, console, stopped))
+    signalled = asyncio.create_task(asked_to_stop.wait())
+    await asyncio.wait([story, signalled], return_when=asyncio.FIRST_COMPLETED)
+    stopped.set()
+    signalled.cancel()
+    held = await story
+    if asked_to_stop.is_set():
         return 130
-    return 0 if story.result() else 1
+    return 0 if held else 1

@@ -6,12 +6,29 @@ import errno
 import socket
 
 from compiler.errors import AppError
+from interlock.settings import Environment
 
 
 class PortError(AppError):
     """A port that is needed cannot be had."""
 
     code = "port.in_use"
+
+
+def check_ports(env: Environment) -> None:
+    """Prove that both ports of the stack are free.
+
+    Raises:
+        PortError: one is not, or they are the same.
+    """
+    if env.port == env.control_port:
+        raise PortError(
+            f"port {env.port} cannot be both the data plane's and the control plane's",
+            code="port.twice",
+            hint="choose another one with --control-port",
+        )
+    check_port(env.bind, env.port, "--port")
+    check_port(env.bind, env.control_port, "--control-port")
 
 
 def check_port(bind: str, port: int, option: str) -> None:

@@ -28,7 +28,7 @@ from interlock.stack.database import (
     without_password,
 )
 from interlock.stack.log import Log
-from interlock.stack.ports import check_port
+from interlock.stack.ports import check_ports
 from interlock.stack.probe import base_url
 from interlock.stack.secrets import DatabaseSecrets, ensure_secrets, write_private
 from interlock.stack.service import Service, ServiceSpec
@@ -89,8 +89,8 @@ class Stack:
 
     async def _start(self, exit_stack: AsyncExitStack) -> None:
         env, steps = self.env, self._steps
-        check_port(env.bind, env.port, "--port")
-        check_port(env.bind, env.control_port, "--control-port")
+        self.home.check_unlocked()  # before the ports, which that other stack holds too
+        check_ports(env)
         embedded = env.database_url is None or env.redis_url is None
         server = embedded_postgres(self.home, DatabaseSecrets("", "", {}))
         prepare_home(self.home.path, server.identity if embedded else None)
