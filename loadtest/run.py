@@ -1,0 +1,51 @@
+"""The front door: check a plan, try it once, run it, judge it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from loadtest.plan import check_plan
+from loadtest.preflight import preflight
+from loadtest.processes import Raw, execute, require_room
+from loadtest.summary import Summary, summarise
+from loadtest.thresholds import parse_threshold
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from loadtest.plan import Plan
+    from loadtest.record import Records
+
+
+class Outcome(Struct, frozen=True):
+    """A judged run with its raw records."""
+
+    summary: Summary
+    raw: Raw
+
+
+def run(
+    plan: Plan,
+    *,
+    ceiling: float | None = None,
+    watch: Callable[[list[Records], int], bool] | None = None,
+) -> Outcome:
+    """Run a plan.
+
+    Args:
+        plan: what to do.
+        ceiling: calibrated requests per second of this generator, when known.
+        watch: see :func:`loadtest.processes.execute`.
+
+    Raises:
+        LoadTestError: the plan, the target or a threshold cannot be used; no load was sent.
+    """
+    check_plan(plan)
+    require_room(plan.sender.cpus)
+    for text in plan.thresholds:
+        parse_threshold(text)
+    preflight(plan)
+    raw = execute(plan, watch)
+    return Outcome(summarise(plan, raw, ceiling), raw)

@@ -1,0 +1,144 @@
+"""The one-screen report in the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from loadtest.statistics import Figures
+    from loadtest.summary import Summary
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def show_time(us: float | None) -> str:
+    """Microseconds in the unit that reads best.
+
+    >>> show_time(1234.5)
+    '1.23 ms'
+    """
+    if us is None:
+        return "-"
+    if us < 1000:
+        return f"{us:.0f} us"
+    return f"{us / 1e3:.2f} ms" if us < 1e6 else f"{us / 1e6:.2f} s"
+
+
+def show(summary: Summary, console: Console | None = None) -> None:
+    """Print the report."""
+    (console or Console(highlight=False)).print(render(summary))
+
+
+def render(summary: Summary) -> RenderableType:
+    """The report as one panel."""
+    parts: list[RenderableType] = [_head(summary), _latency(summary), _rates(summary)]
+    if len(summary.endpoints) > 1:
+        parts.append(_endpoints(summary.endpoints))
+    parts.append(_timeline(summary))
+    parts.append(_verdict(summary))
+    label = " LOCAL" if summary.local else ""
+    kind = f"{summary.loop} loop, {summary.arrival} arrivals, {summary.profile} profile"
+    return Panel(Group(*parts), title=f"interlock loadtest{label}", subtitle=kind)
+
+
+def _head(summary: Summary) -> Text:
+    f = summary.figures
+    text = Text(f"{', '.join(summary.targets)}   {f.seconds:.1f} s measured", style="bold")
+    text.append(f" after {summary.warmup_s:g} s warm-up, seed {summary.seed}", style="")
+    if summary.loop != "open":
+        text.append(
+            "\nclosed loop: the server sets the pace, so latency under load is not shown by this",
+            style="yellow",
+        )
+    return text
+
+
+def _latency(summary: Summary) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for name, justify in (
+        ("latency", "left"), ("corrected", "right"), ("certified at 99%", "right"),
+        ("uncorrected", "right"),
+    ):  # fmt: skip
+        table.add_column(name, justify="left" if justify == "left" else "right")
+    for p in summary.figures.percentiles:
+        bound = (
+            f"<= {show_time(p.bound)}" if p.bound is not None else f"no: need {p.needed:,} samples"
+        )
+        table.add_row(
+            f"p{p.percentile * 100:g}", show_time(p.corrected), bound, show_time(p.uncorrected)
+        )
+    table.add_row("max", show_time(summary.figures.max_us), "", "")
+    return table
+
+
+def _rates(summary: Summary) -> Text:
+    f = summary.figures
+    text = Text()
+    text.append(
+        f"rates/s   offered {f.offered_rate:,.1f}   sent {f.sent_rate:,.1f}   "
+        f"completed {f.completed_rate:,.1f}   good {f.good_rate:,.1f}   ({f.requests:,} requests)\n"
+    )
+    bad = {name: n for name, n in f.outcomes.items() if name != "good"}
+    errors = ", ".join(f"{name} {n:,}" for name, n in bad.items()) or "none"
+    text.append(f"errors    {errors}   ({f.error_share:.3%})\n", style="red" if bad else "")
+    text.append(
+        f"generator send lag p50 {f.lag_p50_us:.0f} us, p99 {f.lag_p99_us:.0f} us, "
+        f"max {show_time(f.lag_max_us)}   cpu {summary.generator_cpu:.0%} of a core   "
+        f"{summary.connections} connections"
+    )
+    return text
+
+
+def _endpoints(endpoints: dict[str, Figures]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for name in ("endpoint", "requests", "good/s", "errors", "p50", "p99"):
+        table.add_column(name, justify="left" if name == "endpoint" else "right")
+    for name, f in endpoints.items():
+        by = {p.percentile: p.corrected for p in f.percentiles}
+        table.add_row(
+            name or "-", f"{f.requests:,}", f"{f.good_rate:,.1f}", f"{f.error_share:.3%}",
+            show_time(by[0.5]), show_time(by[0.99]),
+        )  # fmt: skip
+    return table
+
+
+def _timeline(summary: Summary) -> Text:
+    values = [w.p99_us for w in summary.windows]
+    known = [v for v in values if v is not None]
+    if not known:
+        return Text("p99 over time: no answers")
+    top = max(known)
+    bars = "".join(" " if v is None else _BARS[min(int(v / top * 7.999), 7)] for v in values)
+    return Text(f"p99 over time {bars} up to {show_time(top)}")
+
+
+def _verdict(summary: Summary) -> Text:
+    text = Text()
+    for judged in summary.thresholds:
+        style = {"pass": "green", "fail": "red", "unknown": "yellow"}[judged.verdict]
+        word = judged.verdict.upper()
+        if judged.verdict == "pass" and summary.local:
+            word = "HELD (LOCAL, not certified)"
+        text.append(f"{word:5} {judged.text}", style=style)
+        text.append(f"   {judged.why}\n" if judged.why else "\n")
+    if summary.local:
+        cores = ", ".join(map(str, summary.local))
+        text.append(
+            f"LOCAL: generator and server share core {cores}; each takes time from the other, so "
+            "latencies are too high, rates too low, and no threshold is certified\n",
+            style="yellow",
+        )
+    for reason in summary.reasons:
+        text.append(f"INVALID ({reason.side}): {reason.text}\n", style="red")
+    if summary.interrupted:
+        text.append("INTERRUPTED: partial results\n", style="yellow")
+    if summary.valid:
+        text.append("VALID: no rule of measurement was broken", style="green")
+    return text
