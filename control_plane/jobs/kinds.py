@@ -13,6 +13,7 @@ Work = Callable[[Task], Awaitable[dict[str, Any]]]
 """Takes the task, answers the result that the job keeps."""
 
 KINDS: dict[str, str] = {
+    "ingest": "control_plane.datasets.work:run",
     "train": "control_plane.training.train:run",
 }
 

@@ -20,6 +20,8 @@ CREATE TABLE datasets (
     positive    text,
     protected   text[] NOT NULL DEFAULT '{}',
     sensitive   text[] NOT NULL DEFAULT '{}',
+    ignored     text[] NOT NULL DEFAULT '{}',
+    missing     text[] NOT NULL DEFAULT '{}',
     source      text NOT NULL CHECK (source <> ''),
     licence     text NOT NULL CHECK (licence <> ''),
     created_by  text NOT NULL,

@@ -1,4 +1,4 @@
-"""The queue and the worker on a real PostgreSQL, with real child processes that are really killed."""
+"""The queue and the worker on a real PostgreSQL, with child processes that are really killed."""
 
 from __future__ import annotations
 

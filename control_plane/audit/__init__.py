@@ -1,0 +1,1 @@
+"""The evidence, read: decisions with their explanation, release, model and approvals."""

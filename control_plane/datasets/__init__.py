@@ -1,0 +1,1 @@
+"""Data for training: declared once, ingested into immutable snapshots, profiled and checked."""

@@ -1,0 +1,1 @@
+"""Training: a recipe fitted on a snapshot, measured on held-out rows, packaged and registered."""
