@@ -12,7 +12,9 @@ from litestar.openapi.config import OpenAPIConfig
 
 from compiler.errors import AppError
 from control_plane import deps, problem
+from control_plane.datasets import routes as datasets
 from control_plane.identity import routes as identity
+from control_plane.jobs import routes as jobs
 from control_plane.lifecycle import run_parts
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ async def readyz(state: State) -> Response[dict[str, str]]:
 
 ROUTES: list[ControllerRouterHandler] = [
     *identity.ROUTE_HANDLERS,
+    *datasets.ROUTE_HANDLERS,
+    *jobs.ROUTE_HANDLERS,
 ]
 """Handlers below ``/api``, topic by topic."""
 
