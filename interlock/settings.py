@@ -261,7 +261,7 @@ def router_settings(env: Environment) -> RouterSettings:
         redis_url=env.redis_url,
         artifact_store=env.artifact_store,
         home=env.home.path,
-        spool_dir=env.spool_dir,
+        spool_dir=env.spool,
         node=env.node,
         root_key=env.root_key,
         subject_key=env.subject_key if env.subject_key.exists() else None,

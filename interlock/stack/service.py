@@ -231,6 +231,7 @@ class Service:
                 self._log.write("up", f"{self.spec.name} did not end in time and is killed")
                 self._send(signal.SIGKILL)
                 await self._ended
+            self._log.write("up", f"{self.spec.name} is stopped")
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)

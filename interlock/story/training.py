@@ -66,15 +66,16 @@ def play_training(scene: Scene) -> dict[str, int]:
 
 
 def _latest(scene: Scene, plan: Plan) -> int | None:
-    """The newest version of a model that was not turned down."""
-    rows = items(scene.client(SCIENTIST).call("GET", "/api/models").body)
-    for row in rows:
-        if row["name"] == plan.model:
-            number = row.get("latest") or row.get("version") or row.get("versions")
-            if isinstance(number, list):
-                number = max((v["version"] if isinstance(v, dict) else v) for v in number)
-            return int(number) if number else None
-    return None
+    """The newest version of a model that has a package and was not turned down."""
+    client = scene.client(SCIENTIST)
+    answer = client.call("GET", f"/api/models/{plan.model}/versions")
+    rows = items(answer.body) if answer.status == 200 else []
+    usable = [
+        row["version"]
+        for row in rows
+        if row["package"] and row["state"] not in ("rejected", "retired", "terminated")
+    ]
+    return max(usable, default=None)
 
 
 def _start(scene: Scene, plan: Plan) -> str:
