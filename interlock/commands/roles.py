@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,12 @@ def home_option(command: Command) -> Command:
     )(command)
 
 
+def log_to_stderr() -> None:
+    """Log lines without a time where somebody else adds it: the supervisor, a journal."""
+    time = "%(asctime)s " if sys.stderr.isatty() else ""
+    logging.basicConfig(level=logging.INFO, format=f"{time}%(levelname)s %(name)s: %(message)s")
+
+
 def reach_database(env: Environment) -> None:
     """Fail at once, in one line, when the database does not answer.
 
@@ -48,6 +56,7 @@ def router(home: Path | None) -> None:
     """Serve predictions; works on while the database and Redis are away."""
     from router.serve import run
 
+    log_to_stderr()
     run(router_settings(read_environment(home=home, role="router")))
 
 
@@ -59,6 +68,7 @@ def control_plane(home: Path | None) -> None:
     reach_database(env)
     from control_plane.serve import run
 
+    log_to_stderr()
     run(control_settings(env))
 
 
@@ -70,6 +80,7 @@ def shipper(home: Path | None) -> None:
     env.need_database()  # a database that is away is waited for: the spool holds the records
     from serving.audit.shipper import run
 
+    log_to_stderr()
     run(shipper_settings(env))
 
 
@@ -81,6 +92,7 @@ def explainer(home: Path | None) -> None:
     env.need_database()
     from serving.explain.process import run
 
+    log_to_stderr()
     run(explainer_settings(env))
 
 
@@ -92,6 +104,7 @@ def worker(home: Path | None) -> None:
     reach_database(env)
     from control_plane.jobs.worker import run
 
+    log_to_stderr()
     run(worker_settings(env))
 
 
