@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from compiler.models.lower import Lowered
+from compiler.models.lower import Lowered, selected_slots
 from compiler.models.supported import by_class
 from compiler.models.trees import TreeArrays, tree_arrays
 from compiler.schema import OutputSchema
@@ -53,9 +53,9 @@ def explain_file(
         "target": np.asarray(target, np.int64),
     }
     method: Method = "permutation"
-    mask = _selected(lowered)
+    mask = selected_slots(lowered)
     trees = tree_arrays(lowered.estimator) if mask is not None and not lowered.stages else None
-    if mask is not None and lowered.twin is None:
+    if mask is not None:
         if trees is not None and trees.value.size <= MAX_NODE_OUTPUTS:
             method = "tree"
             arrays.update(_tree_part(trees, mask, lowered, output, target))
@@ -110,16 +110,6 @@ def reference_rows(
     owner = distance[:, chosen].argmin(axis=1)
     weights = np.bincount(owner, minlength=len(chosen)) / len(nearest)
     return rows[nearest[chosen]], weights
-
-
-def _selected(lowered: Lowered) -> NDArray[np.intp] | None:
-    """Row slot of each estimator column; ``None`` when steps between mix columns."""
-    slots = np.arange(lowered.encoding.width)
-    for step in lowered.rest:
-        if not hasattr(step, "get_support"):
-            return None
-        slots = slots[step.get_support(indices=True)]
-    return slots
 
 
 def _tree_part(

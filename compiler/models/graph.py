@@ -22,8 +22,10 @@ from skl2onnx.common.data_types import FloatTensorType
 from sklearn.pipeline import Pipeline
 
 from compiler.errors import AppError
-from compiler.models.lower import Lowered, Stage
+from compiler.models.lower import Lowered, Stage, selected_slots
 from compiler.models.supported import by_class
+from compiler.models.tree_graph import emit_trees
+from compiler.models.trees import tree_arrays
 from compiler.package import Graph
 from compiler.schema import OutputSchema
 
@@ -58,24 +60,46 @@ def emit_model(lowered: Lowered, output: OutputSchema) -> Built:
     """
     entry = by_class(type(lowered.estimator).__name__)
     width = lowered.encoding.width
-    tail = _convert(lowered, width)
     nodes: list[onnx.NodeProto] = []
-    constants = [_renamed(item) for item in tail.graph.initializer]
+    constants: list[onnx.TensorProto] = []
     current = INPUT
     for level, stage in enumerate(lowered.stages):
         current = _emit_stage(stage, level, current, nodes, constants)
+    versions = dict(OPSET)
+    slots = selected_slots(lowered)
+    trees = tree_arrays(lowered.estimator) if slots is not None else None
+    if trees is not None and slots is not None:
+        order = class_order(lowered.estimator, output) if output.classes else None
+        nodes.append(emit_trees(trees, slots, order, output, current))
+        columns = len(order) if order is not None else 1
+        served = nodes[-1].output[0]
+        outputs = [helper.make_tensor_value_info(served, TensorProto.FLOAT, [None, columns])]
+    else:
+        tail = _convert(lowered, width)
+        versions.update({entry.domain: entry.version for entry in tail.opset_import})
+        produced = _append_tail(tail, current, nodes, constants)
+        outputs = _emit_outputs(lowered.estimator, output, produced, nodes, constants)
+    inputs = [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [None, width])]
+    model = _assemble(nodes, inputs, outputs, constants, versions)
+    names = tuple(value.name for value in outputs)
+    return Built(model, Graph(INPUT, names, entry.family))
+
+
+def _append_tail(
+    tail: onnx.ModelProto,
+    current: str,
+    nodes: list[onnx.NodeProto],
+    constants: list[onnx.TensorProto],
+) -> list[str]:
+    """Put converted nodes behind ``current``; returns the names of the tail's outputs."""
+    constants.extend(_renamed(item) for item in tail.graph.initializer)
     for node in tail.graph.node:
         renamed = onnx.NodeProto()
         renamed.CopyFrom(node)
         renamed.input[:] = [current if name == "tail_row" else _inner(name) for name in node.input]
         renamed.output[:] = [_inner(name) for name in node.output]
         nodes.append(renamed)
-    produced = [_inner(value.name) for value in tail.graph.output]
-    outputs = _emit_outputs(lowered.estimator, output, produced, nodes, constants)
-    inputs = [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [None, width])]
-    model = _assemble(nodes, inputs, outputs, constants, tail)
-    names = tuple(value.name for value in outputs)
-    return Built(model, Graph(INPUT, names, entry.family))
+    return [_inner(value.name) for value in tail.graph.output]
 
 
 def _inner(name: str) -> str:
@@ -243,7 +267,7 @@ def _assemble(
     inputs: list[onnx.ValueInfoProto],
     outputs: list[onnx.ValueInfoProto],
     constants: list[onnx.TensorProto],
-    tail: onnx.ModelProto,
+    versions: dict[str, int],
 ) -> onnx.ModelProto:
     kept, needed = [], {value.name for value in outputs}
     for node in reversed(nodes):
@@ -254,13 +278,12 @@ def _assemble(
     graph = helper.make_graph(
         kept, "model", inputs, outputs, [item for item in constants if item.name in needed]
     )
-    versions = {entry.domain: entry.version for entry in tail.opset_import}
     return finish(graph, {**versions, "ai.onnx.ml": OPSET["ai.onnx.ml"]})
 
 
 def finish(graph: onnx.GraphProto, versions: dict[str, int]) -> onnx.ModelProto:
     """A checked model of this graph."""
-    opsets = [helper.make_opsetid(domain, version) for domain, version in versions.items()]
+    opsets = [helper.make_opsetid(domain, version) for domain, version in sorted(versions.items())]
     model: onnx.ModelProto = helper.make_model(
         graph, opset_imports=opsets, producer_name="interlock"
     )

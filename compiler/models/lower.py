@@ -262,3 +262,15 @@ def _numeric_twin(blocks: list[_Block]) -> ColumnTransformer:
     twin.transformers_ = [(name, step, slots) for name, step, slots in parts]
     twin._n_features = start  # noqa: SLF001 - as after fit
     return twin
+
+
+def selected_slots(lowered: Lowered) -> NDArray[np.intp] | None:
+    """Row slot of each column the estimator sees; ``None`` when steps between mix columns."""
+    if lowered.twin is not None:
+        return None
+    slots = np.arange(lowered.encoding.width)
+    for step in lowered.rest:
+        if not hasattr(step, "get_support"):
+            return None
+        slots = slots[step.get_support(indices=True)]
+    return slots

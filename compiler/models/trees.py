@@ -12,8 +12,16 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from compiler.errors import AppError
+
 Link = Literal["logit", "softmax", "identity"]
 LEAF = -1
+
+
+class TreeError(AppError):
+    """The trees cannot be read exactly."""
+
+    code = "model.lowering"
 
 
 class TreeArrays(Struct, frozen=True):
@@ -52,6 +60,8 @@ def tree_arrays(estimator: Any) -> TreeArrays | None:
     if name.startswith(("RandomForest", "ExtraTrees")):
         return _forest(estimator.estimators_, classifier=hasattr(estimator, "classes_"))
     if name.startswith("GradientBoosting"):
+        if type(estimator.init_).__name__ not in ("str", "DummyClassifier", "DummyRegressor"):
+            return None  # the starting margin depends on the row: converted, not read
         return _boosting(estimator)
     if name.startswith("HistGradientBoosting"):
         return _histogram(estimator)
@@ -85,6 +95,12 @@ def _boosting(estimator: Any) -> TreeArrays:
 
 
 def _histogram(estimator: Any) -> TreeArrays:
+    if any(p.nodes["is_categorical"].any() for group in estimator._predictors for p in group):  # noqa: SLF001 - no public way
+        raise TreeError(
+            "categorical splits of histogram gradient boosting do not export exactly",
+            hint="encode categories with OneHotEncoder or OrdinalEncoder, without "
+            "categorical_features",
+        )
     base = np.ravel(np.asarray(estimator._baseline_prediction, np.float64))  # noqa: SLF001 - no public way
     outputs = len(base)
     parts = []
