@@ -53,6 +53,7 @@ class ShipperSettings(Struct, frozen=True):
         poll_ms: pause between looks at the segments when nothing is new.
         deadline_s: hard limit for one transaction.
         backoff_max_s: longest pause between attempts while Postgres is away.
+        drain_s: after SIGTERM, how long to go on shipping what is there.
         chain_every_s: pause between sequencing rounds.
         checkpoint_every_s: pause between signed checkpoints while the chain grows.
         partitions_ahead_days: days for which partitions are kept ready.
@@ -71,6 +72,7 @@ class ShipperSettings(Struct, frozen=True):
     poll_ms: int = 20
     deadline_s: float = 30.0
     backoff_max_s: float = 5.0
+    drain_s: float = 20.0
     chain_every_s: float = 1.0
     checkpoint_every_s: float = 60.0
     partitions_ahead_days: int = 7

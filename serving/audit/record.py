@@ -51,6 +51,8 @@ class AuditRecord(Struct, array_like=True, gc=False):
         traceparent: W3C trace context of the caller.
         reason: reason of a reject consequent.
         rows: rows a part stands for; 1 otherwise.
+        protected: features the release marks protected: kept apart from the record.
+        sensitive: features the release marks sensitive: sealed before they are stored.
     """
 
     schema_version: int
@@ -84,6 +86,8 @@ class AuditRecord(Struct, array_like=True, gc=False):
     traceparent: str | None = None
     reason: str | None = None
     rows: int = 1
+    protected: tuple[str, ...] = ()
+    sensitive: tuple[str, ...] = ()
 
 
 class EventRecord(Struct, array_like=True, gc=False):

@@ -57,7 +57,7 @@ def test_record_survives_its_encoding():
 
 
 def test_record_of_an_older_writer_without_the_last_fields_still_decodes():
-    shorter = msgspec.msgpack.encode(msgspec.structs.astuple(record())[:-1])
+    shorter = msgspec.msgpack.encode(msgspec.structs.astuple(record())[:-3])
     assert decode_record(shorter).rows == 1
 
 
