@@ -43,31 +43,45 @@ def reachable_install(install: Path, identity: Identity | None, copies: Path) ->
     """``install``, or a copy of it where the unprivileged user may not enter its folder.
 
     A virtual environment below ``/root`` is closed to everyone else; opening somebody's folders is
-    not ours to do, so what the server needs (about 35 MB) is copied once.
+    not ours to do, so what the server needs (about 35 MB) is copied once. The wheel's shared
+    libraries lie in a folder beside the package, found by a relative path: the copy keeps it.
 
     Args:
-        install: a PostgreSQL installation.
+        install: a PostgreSQL installation inside its package.
         identity: who will run it; None = ourselves.
-        copies: folder that this user can enter; the copy becomes ``copies/NAME``.
+        copies: folder that this user can enter.
     """
     if identity is None or closed_ancestor(install / "bin", identity) is None:
         return install
-    source = install / "bin" / "postgres"
-    stamp = f"{source.stat().st_size}-{source.stat().st_mtime_ns}"
-    target = copies / f"{install.name}-{stamp}"
-    if target.is_dir():
-        return target
-    partial = copies / f".{target.name}.{os.getpid()}"
-    (partial / "bin").mkdir(parents=True)
-    for part in POSTGRES_PARTS:
-        if (install / part).is_dir():
-            shutil.copytree(install / part, partial / part, symlinks=True)
-        else:
-            shutil.copy2(install / part, partial / part)
+    package = install.parent
+    target = copies / _stamp(install / "bin" / "postgres")
+    if not target.is_dir():
+        partial = copies / f".{target.name}.{os.getpid()}"
+        inside = partial / package.name / install.name
+        (inside / "bin").mkdir(parents=True)
+        for part in POSTGRES_PARTS:
+            if (install / part).is_dir():
+                shutil.copytree(install / part, inside / part, symlinks=True)
+            else:
+                shutil.copy2(install / part, inside / part)
+        _finish_copy(package, partial, target)
+    return target / package.name / install.name
+
+
+def _stamp(binary: Path) -> str:
+    """A name that changes with the binary."""
+    found = binary.stat()
+    return f"{binary.name}-{found.st_size}-{found.st_mtime_ns}"
+
+
+def _finish_copy(package: Path, partial: Path, target: Path) -> None:
+    """Add the wheel's shared libraries, open the folders, give the copy its name."""
+    libraries = package.with_name(package.name + ".libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, partial / libraries.name)
     for folder, _, _ in os.walk(partial):
         Path(folder).chmod(0o755)
     partial.rename(target)
-    return target
 
 
 def postgres_major(install: Path) -> str:
@@ -88,15 +102,15 @@ def redis_binary() -> Path | None:
 
 
 def reachable_binary(binary: Path, identity: Identity | None, copies: Path) -> Path:
-    """``binary``, or a copy where the unprivileged user may not enter its folder."""
+    """``redis-server`` itself, or a copy where the unprivileged user may not enter its folder."""
     if identity is None or closed_ancestor(binary.parent, identity) is None:
         return binary
-    source = binary.stat()
-    target = copies / f"{binary.name}-{source.st_size}-{source.st_mtime_ns}"
-    if not target.exists():
+    package = binary.parent.parent
+    target = copies / _stamp(binary)
+    if not target.is_dir():
         partial = copies / f".{target.name}.{os.getpid()}"
-        copies.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(binary, partial)
-        partial.chmod(0o755)
-        partial.rename(target)
-    return target
+        inside = partial / package.name / binary.parent.name
+        inside.mkdir(parents=True)
+        shutil.copy2(binary, inside / binary.name)
+        _finish_copy(package, partial, target)
+    return target / package.name / binary.parent.name / binary.name

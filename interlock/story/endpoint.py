@@ -30,10 +30,8 @@ def _live_release(scene: Scene) -> int | None:
     answer = scene.client(MANAGER).call("GET", PATH)
     if answer.status != 200:
         return None
-    active = answer.body.get("active") or answer.body.get("release")
-    if isinstance(active, dict):
-        active = active.get("number")
-    return int(active) if active else None
+    number: int | None = answer.body["serving"]
+    return number
 
 
 def _draft(scene: Scene, versions: dict[str, int]) -> None:
@@ -104,7 +102,7 @@ def _publish(scene: Scene) -> None:
     answer = scene.ask(COMPLIANCE, "POST", f"{path}/approve", {"envelope": envelope}, show=shown)
     scene.tell(answer, "state")
     scene.narrator.check(answer.status < 300, "the compliance manager approves", answer.body)
-    answer = scene.tell(scene.ask(MANAGER, "POST", f"{path}/activate"), "number", "state")
+    answer = scene.tell(scene.ask(MANAGER, "POST", f"{path}/activate"), "endpoint", "number")
     scene.narrator.check(answer.status < 300, f"release {number} is activated", answer.body)
 
 
