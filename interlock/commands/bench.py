@@ -1,0 +1,76 @@
+"""``interlock bench``: one command per figure of the README."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import click
+
+BENCHES: dict[str, str] = {
+    "rules": "Routing by rule tables, against other rule engines.",
+    "models": "One-row and batch scoring of exported models.",
+    "serve": "What one request costs one router worker.",
+    "audit": "What a record costs the request, and how fast records are shipped.",
+    "bulk": "Scoring of large files.",
+    "control": "The control plane under use.",
+}
+
+
+class BenchGroup(click.Group):
+    """Sub-commands from ``loadtest.bench.NAME``, imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the table."""
+        return list(BENCHES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one benchmark; one that this installation lacks says so when called."""
+        if cmd_name not in BENCHES:
+            return None
+        module = f"loadtest.bench.{cmd_name}"
+        try:
+            command: Any = getattr(importlib.import_module(module), cmd_name)
+        except ModuleNotFoundError as error:
+            return _missing(cmd_name, module, error.name or "")
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help from the table, so that help imports nothing."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(BENCHES.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a benchmark; what it refuses ends with its message and status 2."""
+        from compiler.errors import AppError
+
+        try:
+            return super().invoke(ctx)
+        except AppError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(2)
+
+
+def _missing(name: str, module: str, lacking: str) -> click.Command:
+    why = (
+        f"this installation has no benchmark {name!r}"
+        if lacking == module
+        else f"benchmark {name!r} needs {lacking!r}, which is not installed "
+        "(pip install 'interlock[all,bench]')"
+    )
+
+    @click.command(name, context_settings={"ignore_unknown_options": True})
+    @click.argument("rest", nargs=-1)
+    def refuse(rest: tuple[str, ...]) -> None:  # noqa: ARG001 - flags it cannot know
+        raise click.UsageError(why)
+
+    return refuse
+
+
+@click.group(cls=BenchGroup)
+@click.pass_context
+def bench(ctx: click.Context) -> None:
+    """Reproduce the figures of the README on this machine."""
+    ctx.obj = {"credit_data": Path(__file__).resolve().parent.parent / "data" / "german_credit.csv"}

@@ -1,0 +1,1 @@
+"""Benchmarks that reproduce the figures of the README, side by side with peers."""

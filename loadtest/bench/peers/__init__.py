@@ -1,0 +1,1 @@
+"""What others serve the same models with."""

@@ -1,0 +1,190 @@
+"""``interlock bench serve``: what one request costs one router worker on one core."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+from msgspec import Struct
+
+from loadtest.bench.measure import Requests, Result, Sample
+
+if TYPE_CHECKING:
+    from loadtest.bench.node import Server
+    from loadtest.environment import Environment
+
+CPU_BUDGET_US = 45.0
+RATE_FLOOR = 15_000.0
+
+
+class ServeReport(Struct, frozen=True):
+    """What the benchmark found.
+
+    Attributes:
+        results: one per server, the router first.
+        samples: every run, in the order in which they were made.
+        client: ``own`` or ``wrk``.
+        connections: keep-alive connections while saturated.
+        one_core: server and client had to share a core, so the figures are of little use.
+    """
+
+    results: tuple[Result, ...]
+    samples: tuple[Sample, ...]
+    client: str
+    connections: int
+    seconds: float
+    one_core: bool
+    environment: Environment
+    format: str = "interlock/bench-serve/v1"
+
+
+@click.command()
+@click.option("--data", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="German credit CSV.")  # fmt: skip
+@click.option("--runs", type=click.IntRange(1, 99), default=5, show_default=True)
+@click.option("--seconds", type=click.FloatRange(0.5, 600), default=3.0, show_default=True,
+              help="Per measurement.")  # fmt: skip
+@click.option("--connections", type=click.IntRange(1, 4096), default=32, show_default=True)
+@click.option("--client", type=click.Choice(["own", "wrk"]), default="own", show_default=True)
+@click.option("--peers", is_flag=True, help="Also measure the peers that are installed.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write a PNG.")
+@click.option("--json", "as_json", is_flag=True)
+@click.pass_context
+def serve(
+    ctx: click.Context, *, data: Path | None, runs: int, seconds: float, connections: int,
+    client: str, peers: bool, plot: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Saturate one router worker with the lending endpoint and say what a request costs.
+
+    Three models behind a nested rule table, a decision table, validation, keys and audit, all on;
+    no database, no Redis. Server on the first core, client on the last.
+    """
+    chosen = data or (ctx.obj or {}).get("credit_data")
+    if chosen is None:
+        raise click.UsageError("give the German credit data with --data")
+
+    def tell(text: str) -> None:
+        if not as_json:
+            click.echo(text, err=True)
+
+    report = measure(
+        chosen, runs=runs, seconds=seconds, connections=connections, client=client, peers=peers,
+        tell=tell,
+    )  # fmt: skip
+    if plot is not None:
+        from loadtest.bench.plots import plot_serve
+
+        plot_serve(report, plot)
+        tell(f"plot: {plot}")
+    if as_json:
+        sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
+    else:
+        show(report)
+
+
+def measure(
+    data: Path, *, runs: int, seconds: float, connections: int, client: str, peers: bool,
+    tell: Any,
+) -> ServeReport:  # fmt: skip
+    """Start the servers, measure them in turn, end them."""
+    from loadtest.bench.credit import ENDPOINT, build_node
+    from loadtest.bench.measure import check_server, combine, half_load, saturate
+    from loadtest.bench.node import router
+    from loadtest.environment import read_environment
+    from loadtest.plan import Load, Plan
+    from loadtest.processes import share_cores
+    from loadtest.schedule import constant
+
+    cores = share_cores()
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="interlock-bench-")))
+        node = build_node(data, folder, progress=tell)
+        tell("starting one router worker")
+        field: list[tuple[Server, Requests]] = []
+        ours = stack.enter_context(router(node, cores[0]))
+        bearer = (("Authorization", f"Bearer {node.key}"),)
+        field.append((ours, Requests(f"/v1/predict/{ENDPOINT}", node.bodies, bearer)))
+        if peers:
+            from loadtest.bench.peers.serving import start_peers
+
+            field += start_peers(stack, node, cores[0], tell)
+        for server, requests in field:
+            check_server(server, requests)
+            saturate(server, requests, client="own", seconds=1.0, cpu=cores[-1],
+                     connections=connections)  # fmt: skip
+        samples: list[Sample] = []
+        for number in range(runs):
+            for server, requests in field:
+                sample = saturate(
+                    server, requests, client=client, seconds=seconds, cpu=cores[-1],
+                    connections=connections,
+                )  # fmt: skip
+                sample = half_load(server, requests, sample, seconds=seconds, cpu=cores[-1],
+                                   connections=connections)  # fmt: skip
+                samples.append(sample)
+                tell(
+                    f"run {number + 1}/{runs} {server.name:12} {sample.requests_per_s:9,.0f}/s  "
+                    f"{sample.cpu_us:7.1f} us CPU per request"
+                )
+        results = tuple(
+            combine([s for s in samples if s.server == server.name], server.rss_anon_mb())
+            for server, _ in field
+        )
+        environment = read_environment(Plan((), (), Load(constant(1, 1))))
+    return ServeReport(
+        results, tuple(samples), client, connections, seconds, len(cores) < 2, environment
+    )
+
+
+def show(report: ServeReport) -> None:
+    """The result as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from loadtest.show import show_time
+
+    console = Console(highlight=False)
+    table = Table(
+        title="one server process on one core, lending endpoint, JSON in and out", box=None
+    )
+    for name in ("server", "requests/s", "us CPU/request", "range", "p50 at half load",
+                 "p99 at half load", "errors", "core share", "RssAnon MiB"):  # fmt: skip
+        table.add_column(name, justify="left" if name == "server" else "right")
+    for result in report.results:
+        table.add_row(
+            result.server,
+            f"{result.requests_per_s:,.0f}",
+            f"{result.cpu_us:.1f}",
+            f"{result.cpu_us_low:.1f}-{result.cpu_us_high:.1f}",
+            show_time(result.p50_us),
+            show_time(result.p99_us),
+            str(result.errors),
+            f"{result.core_share:.0%}",
+            f"{result.rss_anon_mb:.0f}",
+        )
+    console.print(table)
+    ours = report.results[0]
+    for peer in report.results[1:]:
+        console.print(f"{peer.server} costs {peer.cpu_us / ours.cpu_us:.1f} times the CPU")
+    if ours.core_share < 0.9:
+        console.print(
+            f"the server had only {ours.core_share:.0%} of its core (other work on this machine, "
+            f"or a client that was too slow): alone it would reach about {1e6 / ours.cpu_us:,.0f}/s"
+        )
+    held = ours.cpu_us <= CPU_BUDGET_US and ours.requests_per_s >= RATE_FLOOR
+    console.print(
+        f"medians over {ours.runs} interleaved runs of {report.seconds:g} s, "
+        f"client {report.client}, {report.connections} connections; {report.environment.cpu}, "
+        f"{report.environment.cores} cores"
+    )
+    console.print(
+        f"budget of {CPU_BUDGET_US:g} us and {RATE_FLOOR:,.0f}/s per core: "
+        f"{'held' if held else 'not held'}"
+    )
+    if report.one_core:
+        console.print("server and client shared the only core: these figures are not comparable")
