@@ -128,8 +128,10 @@ def _tree_part(
     elif output.task == "classification":
         classes = [str(item) for item in lowered.estimator.classes_.tolist()]
         place = classes.index(output.classes[target])
-        value, base = value[:, place], base[place]
-        space = "margin" if trees.link == "softmax" else "probability"
+        if trees.link == "softmax":
+            value, base = against_others(value, place), against_others(base[None, :], place)[0]
+        else:
+            value, base, space = value[:, place], base[place], "probability"
     else:
         value, base, space = value[:, 0], base[0], "value"
     feature = np.where(trees.feature >= 0, slots[np.maximum(trees.feature, 0)], -1)
@@ -146,6 +148,20 @@ def _tree_part(
         "space": np.asarray(space),
         "link": np.asarray(trees.link),
     }
+
+
+def against_others(margins: NDArray[np.float64], place: int) -> NDArray[np.float64]:
+    """Margin of one class against the mean of the others, which probabilities determine exactly.
+
+    ``m_t - mean(m_others) = log p_t - mean(log p_others)``: softmax keeps differences.
+
+    Args:
+        margins: shape (rows, classes).
+        place: column of the explained class.
+    """
+    others = np.delete(margins, place, axis=1)
+    difference: NDArray[np.float64] = margins[:, place] - others.mean(axis=1)
+    return difference
 
 
 def _linear_part(
@@ -165,7 +181,8 @@ def _linear_part(
             link = "logit"
         else:
             link = "softmax"
-        coefficients, intercepts = coefficients[place : place + 1], intercepts[place : place + 1]
+            coefficients = against_others(coefficients.T, place)[None, :]
+            intercepts = against_others(intercepts[None, :], place)
     whole = np.zeros(lowered.encoding.width)
     whole[slots] = coefficients[0]
     stages = lowered.stages

@@ -139,7 +139,7 @@ def grid(
     names = list(used)
     trees = tree_arrays(lowered.estimator) if not lowered.rest else None
     slots = lowered.encoding.slots()
-    boundary: list[tuple[int, float]] = []
+    boundary: list[tuple[int, Any]] = []
     for place, name in enumerate(names):
         if is_categorical(used[name]):
             continue
@@ -157,8 +157,8 @@ def grid(
         chosen = random.choice(len(boundary), GRID_ROWS, replace=False)
         boundary = [boundary[index] for index in sorted(chosen)]
     per_feature = 3
-    missing = [(p, None) for p in range(len(names)) for _ in range(per_feature)]
-    unseen = [
+    missing: list[tuple[int, Any]] = [(p, None) for p in range(len(names)) for _ in range(per_feature)]
+    unseen: list[tuple[int, Any]] = [
         (place, "never seen before")
         for place, name in enumerate(names)
         if is_categorical(used[name])

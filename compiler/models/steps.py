@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 
-class AsFloat32(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class AsFloat32(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Numbers of an object matrix as a float32 matrix; changes no value.
 
     The values were rounded to float32 when the matrix was made, so this only restores the type.
@@ -27,7 +27,7 @@ class AsFloat32(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return np.asarray(X, dtype=np.float32)
 
 
-class QuantileClip(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class QuantileClip(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Clip each column to quantiles of its training values; NaN stays NaN.
 
     Attributes:

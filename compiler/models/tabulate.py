@@ -118,7 +118,7 @@ class _Asker:
 
     def one(self, row: list[Any]) -> Row | None:
         try:
-            return self._apply([row])[0]
+            return np.asarray(self._apply([row])[0])
         except (ValueError, TypeError):  # how scikit-learn refuses an unknown or missing value
             return None
 

@@ -1,0 +1,173 @@
+"""Why the model said so: Shapley values per business feature, checked against the served answer.
+
+Explained is the margin (log-odds) of the favourable class; for forests, whose trees average
+probabilities, the probability itself; for regression the value. The residual between the
+explanation's sum and the margin of the *served* answer is part of every explanation; beyond its
+limit the explanation falls back to asking the graph and says ``mismatch``.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from compiler.models.encoding import Encoding
+from compiler.package import read_package
+from serving.engine import LoadedModel
+from serving.explain.linear import LinearShapley
+from serving.explain.permutation import PermutationShapley
+from serving.explain.trees import TreeShapley
+from serving.types import Outputs, ScoreError
+
+RESIDUAL_LIMIT = 1e-4
+FLOAT32_STEP = 2.0**-22  # a few roundings of a float32 probability
+Space = Literal["margin", "probability", "value", "distance"]
+
+
+class Explanation(Struct, frozen=True):
+    """One explanation; ``base + sum(phi)`` is the explained output up to ``residual``.
+
+    Attributes:
+        base: expected output over the reference rows.
+        phi: contribution of each feature the model reads, one-hot columns summed.
+        residual: distance between ``base + sum(phi)`` and the served answer's margin.
+        method: ``linear``, ``tree`` or ``permutation``.
+        space: what is added up.
+        state: ``ok``, or ``mismatch`` when the exact arrays did not reproduce the answer.
+        target: the explained class, empty unless classification.
+        output: the served answer in ``space``.
+    """
+
+    base: float
+    phi: dict[str, float]
+    residual: float
+    method: str
+    space: str
+    state: Literal["ok", "mismatch"] = "ok"
+    target: str = ""
+    output: float = 0.0
+
+
+class Explainer:
+    """Explains rows of one package.
+
+    Attributes:
+        model: the loaded model, for the served answer.
+        method: ``linear``, ``tree`` or ``permutation``.
+        target: the explained class.
+    """
+
+    def __init__(self, model: LoadedModel, file: bytes) -> None:
+        self.model = model
+        with np.load(io.BytesIO(file), allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        self.method = str(arrays["method"])
+        self._target = int(arrays["target"])
+        task = model.output.task
+        self.target = model.output.classes[self._target] if task == "classification" else ""
+        default = {"classification": "margin", "regression": "value", "clustering": "distance"}
+        self.space: str = str(arrays["space"]) if "space" in arrays else default[task]
+        self._slots = model.encoding.slots()
+        self._exact: LinearShapley | TreeShapley | None = None
+        if self.method == "linear":
+            self._exact = LinearShapley(arrays)
+        elif self.method == "tree":
+            self._exact = TreeShapley(arrays)
+        self._references = np.asarray(arrays["references"], np.float32)
+        self._weights = np.asarray(arrays["weights"], np.float64)
+        self._fallback: PermutationShapley | None = None
+
+    def explain(self, feature_values: Mapping[str, Any]) -> Explanation:
+        """Explanation of one request's features (missing and null are MISSING).
+
+        Raises:
+            AppError: a value does not fit the model; ``at`` names it.
+        """
+        columns = {name: [feature_values.get(name)] for name in self.model.encoding.features()}
+        row = self.model.encode_columns(columns, 1)[0]
+        served = float(self._output(row[None, :])[0])
+        if self._exact is not None:
+            phi = _by_feature(self._exact.explain(row), self.model.encoding)
+            residual = abs(self._exact.base + sum(phi.values()) - served)
+            if residual <= self._limit(served):
+                return self._explanation(self._exact.base, phi, residual, served, "ok")
+        permutation = self._permutation()
+        phi = permutation.explain(row)
+        residual = abs(permutation.base + sum(phi.values()) - served)
+        state: Literal["ok", "mismatch"] = "ok" if self._exact is None else "mismatch"
+        return self._explanation(permutation.base, phi, residual, served, state)
+
+    def _explanation(
+        self,
+        base: float,
+        phi: dict[str, float],
+        residual: float,
+        served: float,
+        state: Literal["ok", "mismatch"],
+    ) -> Explanation:
+        exact = self._exact is not None and state == "ok"
+        method = self.method if exact else "permutation"
+        return Explanation(base, phi, residual, method, self.space, state, self.target, served)
+
+    def _permutation(self) -> PermutationShapley:
+        if self._fallback is None:
+            self._fallback = PermutationShapley(
+                self._output, self._slots, self._references, self._weights
+            )
+        return self._fallback
+
+    def _output(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The explained output of the served graph, shape (rows,)."""
+        return explained_output(self.model.score_rows(rows), self._target, self.space)
+
+    def _limit(self, served: float) -> float:
+        """The residual allowed: float32 probabilities near 0 and 1 blur their log-odds."""
+        if self.space != "margin":
+            return RESIDUAL_LIMIT * max(1.0, abs(served))
+        share = 1.0 / (1.0 + np.exp(-abs(served)))
+        return RESIDUAL_LIMIT + FLOAT32_STEP / max(share * (1.0 - share), 1e-7)
+
+
+def explained_output(outputs: Outputs, target: int, space: str) -> NDArray[np.float64]:
+    """Margin, probability, value or distance of answers, shape (rows,).
+
+    A margin of several classes is ``log p_target`` minus the mean of the other logs; of two, the
+    log-odds. Probabilities of exactly 0 or 1 count as the nearest float32 inside.
+    """
+    if outputs.probabilities is not None:
+        probabilities = outputs.probabilities.astype(np.float64)
+        if space == "probability":
+            chosen: NDArray[np.float64] = probabilities[:, target]
+            return chosen
+        logs = np.log(np.clip(probabilities, 1e-30, 1.0))
+        margin: NDArray[np.float64] = logs[:, target] - np.delete(logs, target, axis=1).mean(axis=1)
+        return margin
+    if outputs.values is not None:
+        return outputs.values.astype(np.float64)
+    if outputs.distances is None:
+        raise ScoreError("nothing to explain")
+    return outputs.distances.astype(np.float64)
+
+
+def _by_feature(phi: NDArray[np.float64], encoding: Encoding) -> dict[str, float]:
+    """Columns summed back to the feature they came from."""
+    return {name: float(phi[slots].sum()) for name, slots in encoding.slots().items()}
+
+
+def load_explainer(folder: Path | str, *, expected_digest: str | None = None) -> Explainer:
+    """The explainer of a package, verified before use.
+
+    Raises:
+        PackageError: damaged, or it carries no ``explain.npz``.
+    """
+    package = read_package(Path(folder), expected_digest=expected_digest)
+    file = package.files.get("explain.npz")
+    if file is None:
+        raise ScoreError("the package carries no explain.npz", code="explain.missing")
+    return Explainer(LoadedModel(package, None), file)
