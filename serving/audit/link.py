@@ -25,7 +25,13 @@ ABANDON_S = 2.0
 _EPOCH = date(1970, 1, 1)
 _DAY_US = 86_400_000_000
 
-TRANSIENT = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+TRANSIENT = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 """What a database that is away or restarting looks like; tried again without limit."""
 
 
