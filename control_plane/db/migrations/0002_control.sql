@@ -303,15 +303,15 @@ $$;
 
 CREATE FUNCTION check_model_event() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-  before text;
+  earlier text;
   wanted int;
 BEGIN
   PERFORM one_at_a_time('model', NEW.model || '/' || NEW.version);
-  before := coalesce(model_state(NEW.model, NEW.version), '');
-  IF NOT EXISTS (SELECT FROM model_moves m WHERE m.before = check_model_event.before
+  earlier := coalesce(model_state(NEW.model, NEW.version), '');
+  IF NOT EXISTS (SELECT FROM model_moves m WHERE m.before = earlier
                  AND m.after = NEW.state) THEN
     PERFORM refuse('IL409', 'model.state', format('%s version %s is %s and cannot become %s',
-      NEW.model, NEW.version, CASE before WHEN '' THEN 'new' ELSE before END, NEW.state));
+      NEW.model, NEW.version, CASE earlier WHEN '' THEN 'new' ELSE earlier END, NEW.state));
   END IF;
   IF NEW.state <> 'draft' AND NEW.state <> 'retired' AND NOT EXISTS (
     SELECT FROM model_packages WHERE model = NEW.model AND version = NEW.version) THEN
