@@ -16,6 +16,7 @@ from control_plane.datasets import routes as datasets
 from control_plane.identity import routes as identity
 from control_plane.jobs import routes as jobs
 from control_plane.lifecycle import run_parts
+from control_plane.training import routes as training
 
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
@@ -44,6 +45,7 @@ ROUTES: list[ControllerRouterHandler] = [
     *identity.ROUTE_HANDLERS,
     *datasets.ROUTE_HANDLERS,
     *jobs.ROUTE_HANDLERS,
+    *training.ROUTE_HANDLERS,
 ]
 """Handlers below ``/api``, topic by topic."""
 
