@@ -102,6 +102,7 @@ def ingest(
         declaration.task,
         target,
         declaration.positive,
+        declaration.favourable,
         rows,
         features,
         excluded,
@@ -195,13 +196,14 @@ def _output(declaration: Declaration, scan: ColumnScan | None) -> OutputSchema:
             code="target.rare",
             at=scan.name,
         )
-    if declaration.positive is not None and declaration.positive not in classes:
-        raise DeclarationError(
-            f"expected one of {', '.join(classes)} as the positive class, "
-            f"got {declaration.positive!r}",
-            code="target.positive",
-            at="positive",
-        )
+    for field in ("positive", "favourable"):
+        word = getattr(declaration, field)
+        if word is not None and word not in classes:
+            raise DeclarationError(
+                f"expected one of {', '.join(classes)} as the {field} class, got {word!r}",
+                code=f"target.{field}",
+                at=field,
+            )
     return OutputSchema("classification", classes)
 
 

@@ -1,20 +1,20 @@
 -- name: add_dataset
 INSERT INTO datasets
-    (name, task, target, positive, protected, sensitive, ignored, missing, source, licence,
+    (name, task, target, positive, favourable, protected, sensitive, ignored, missing, source, licence,
      created_by)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 ON CONFLICT (name) DO NOTHING
 RETURNING name
 
 -- name: one_dataset
-SELECT d.name, d.task, d.target, d.positive, d.protected, d.sensitive, d.ignored AS ignore,
+SELECT d.name, d.task, d.target, d.positive, d.favourable, d.protected, d.sensitive, d.ignored AS ignore,
     d.missing, d.source, d.licence, d.created_by, d.created_at,
     (SELECT count(*) FROM snapshots s WHERE s.dataset = d.name) AS snapshots
 FROM datasets d WHERE d.name = $1
 
 -- name: many_datasets
 -- A page by name.
-SELECT d.name, d.task, d.target, d.positive, d.protected, d.sensitive, d.ignored AS ignore,
+SELECT d.name, d.task, d.target, d.positive, d.favourable, d.protected, d.sensitive, d.ignored AS ignore,
     d.missing, d.source, d.licence, d.created_by, d.created_at,
     (SELECT count(*) FROM snapshots s WHERE s.dataset = d.name) AS snapshots
 FROM datasets d WHERE d.name > $1 ORDER BY d.name LIMIT $2

@@ -20,6 +20,8 @@ class Declaration(Struct, frozen=True, forbid_unknown_fields=True):
         task: what is to be learnt.
         target: column with the answer; none for clustering.
         positive: class that metrics speak of; the last one in order by default.
+        favourable: class that is good for the person it is about: reasons and fairness rates speak
+            of it; the last one in order by default.
         protected: columns with protected attributes or close proxies: out of models and rules.
         sensitive: columns that are encrypted in audit records.
         ignore: columns that are not features, such as row numbers.
@@ -34,6 +36,7 @@ class Declaration(Struct, frozen=True, forbid_unknown_fields=True):
     licence: str
     target: str | None = None
     positive: str | None = None
+    favourable: str | None = None
     protected: tuple[str, ...] = ()
     sensitive: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
@@ -103,6 +106,7 @@ class SnapshotManifest(Struct, frozen=True):
     task: Task
     target: str | None
     positive: str | None
+    favourable: str | None
     rows: int
     features: FeatureMap
     excluded: dict[str, str]
@@ -129,6 +133,7 @@ class Dataset(Struct, frozen=True):
     task: Task
     target: str | None
     positive: str | None
+    favourable: str | None
     protected: list[str]
     sensitive: list[str]
     ignore: list[str]

@@ -17,7 +17,8 @@ async def add_dataset(connection: Connection, declaration: Declaration, created_
     """Register a dataset; False when the name is taken."""
     d = declaration
     made = await connection.fetchval(
-        _SQL["add_dataset"], d.name, d.task, d.target, d.positive, d.protected, d.sensitive,
+        _SQL["add_dataset"], d.name, d.task, d.target, d.positive, d.favourable,
+        d.protected, d.sensitive,
         d.ignore, d.missing, d.source, d.licence, created_by,
     )  # fmt: skip
     return made is not None

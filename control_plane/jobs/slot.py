@@ -24,6 +24,9 @@ KINDS_PATH = "control_plane.jobs.kinds:KINDS"
 LINE_LIMIT = 4 << 20
 """Longest event, in bytes."""
 
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""Slots share the cores, and sums over threads would differ from run to run."""
+
 _log = logging.getLogger(__name__)
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
@@ -66,6 +69,7 @@ class Slot:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 limit=LINE_LIMIT,
+                env={**os.environ, **ONE_THREAD, "ORT_DISABLE_TELEMETRY": "1"},
                 start_new_session=True,  # so that kill() reaches whatever the work starts
             )  # fmt: skip
         assert self._child.stdin is not None

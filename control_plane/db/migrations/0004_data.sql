@@ -18,6 +18,7 @@ CREATE TABLE datasets (
     task        text NOT NULL CHECK (task IN ('classification', 'regression', 'clustering')),
     target      text CHECK ((task = 'clustering') = (target IS NULL)),
     positive    text,
+    favourable  text,
     protected   text[] NOT NULL DEFAULT '{}',
     sensitive   text[] NOT NULL DEFAULT '{}',
     ignored     text[] NOT NULL DEFAULT '{}',

@@ -1,0 +1,174 @@
+"""Training through the API and a real worker: what a run shows, leaves, and survives."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from compiler.identity import Trust
+from compiler.package import read_package, verify_signature
+from control_plane.jobs.schemas import ENDED
+from control_plane.jobs.worker import Worker
+from control_plane.settings import WorkerSettings
+from serving.store import ArtifactStore
+
+CREDIT = {
+    "name": "german_credit",
+    "task": "classification",
+    "target": "creditability",
+    "positive": "bad",
+    "protected": ["personal_status_and_sex", "age_in_years", "foreign_worker"],
+    "source": "Statlog (German Credit Data), UCI Machine Learning Repository",
+    "licence": "CC BY 4.0",
+}
+
+
+def recipe(estimator="logistic_regression", **params):
+    return {"estimator": estimator, "params": params, "seed": 7}
+
+
+def order(**changes):
+    body = {"dataset": "german_credit", "model": "quick", "recipe": recipe()}
+    return body | {"test_fraction": 0.25} | changes
+
+
+@pytest.fixture
+def worker_settings(control_settings, house):
+    home = control_settings.home
+    house.builder.save(home / "builder.key")
+    return WorkerSettings(
+        control_settings.database_url,
+        control_settings.artifact_store,
+        home,
+        home / "builder.key",
+        poll_s=0.2,
+    )
+
+
+@asynccontextmanager
+async def working(settings, slots=1):
+    worker = Worker(settings, slots=slots)
+    task = asyncio.create_task(worker.run())
+    try:
+        yield
+    finally:
+        worker.stop()
+        await asyncio.wait_for(task, 20)
+
+
+@pytest.fixture
+async def dan(staff):
+    dan = staff["scientist"]
+    await dan.post("/datasets", CREDIT)
+    data = (files("interlock") / "data" / "german_credit.csv").read_bytes()
+    await dan.post("/datasets/german_credit/snapshots", data, content_type="text/csv")
+    return dan
+
+
+async def follow(person, run):
+    seen = []
+    async with asyncio.timeout(120):
+        while True:
+            body = await person.get(f"/runs/{run}")
+            seen.append(body["progress"])
+            if body["state"] in ENDED:
+                return body, seen
+            await asyncio.sleep(0.1)
+
+
+async def test_run_leaves_a_signed_validated_version_with_reports(
+    dan, staff, house, worker_settings
+):
+    answer = await dan.call("POST", "/runs", order())
+    assert answer.status == 202, answer.raw
+    assert (answer.body["model"], answer.body["version"]) == ("quick", 1)
+    async with working(worker_settings):
+        run, seen = await follow(dan, answer.body["id"])
+    assert run["state"] == "succeeded", run
+    assert seen == sorted(seen)
+    assert 0.70 < run["metrics"]["roc_auc"] < 0.90
+    low, high = run["metrics"]["intervals"]["roc_auc"]
+    assert low < run["metrics"]["roc_auc"] < high
+    assert sum(map(sum, run["metrics"]["confusion"]["counts"])) == 250
+    assert run["parity"]["passed"] is True
+    folder = ArtifactStore.open(worker_settings.artifact_store).fetch(run["package"])
+    package = read_package(folder, expected_digest=run["package"])
+    assert package.manifest.contributors == (dan.email,)
+    assert package.manifest.lineage["snapshot"] == run["snapshot"]
+    assert package.manifest.lineage["split"]["test_rows"] == 250
+    kept_out = set(package.manifest.lineage["protected"])
+    assert kept_out == set(CREDIT["protected"])
+    trust = Trust.from_roster(house.roster(), house.root.public, now=datetime.now(UTC))
+    assert verify_signature(package, trust) == "builder"
+    version = await staff["manager"].get("/models/quick/versions/1")
+    assert version["state"] == "validated"
+    reports = await staff["manager"].get("/models/quick/versions/1/reports")
+    rows = reports["items"] if isinstance(reports, dict) else reports
+    assert {"validation", "parity"} <= {row["name"] for row in rows}
+
+
+async def test_failed_run_says_why_and_the_next_version_gets_a_new_number(dan, worker_settings):
+    bad = await dan.call("POST", "/runs", order(recipe=recipe(C=-1.0)))
+    good = await dan.call("POST", "/runs", order())
+    async with working(worker_settings):
+        failed, _ = await follow(dan, bad.body["id"])
+        done, _ = await follow(dan, good.body["id"])
+    assert (failed["state"], failed["error"]["code"]) == ("failed", "run.fit")
+    assert failed["package"] is None
+    assert (done["state"], done["version"]) == ("succeeded", 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "code"),
+    [
+        ({"dataset": "nothing"}, 404, "dataset.unknown"),
+        ({"snapshot": "9"}, 404, "snapshot.unknown"),
+        ({"test_fraction": 0.9}, 422, "run.test_fraction"),
+        ({"recipe": recipe("deep_thought")}, 422, "estimator.unsupported"),
+        ({"recipe": {"estimator": "random_forest", "seed": -1}}, 422, "run.seed"),
+        ({"exclude": ["shoe_size"]}, 422, "run.exclude"),
+        ({"model": "No Model"}, 422, "name.invalid"),
+    ],
+)
+async def test_order_that_cannot_be_trained_is_refused_before_a_version_is_used(
+    dan, change, status, code
+):
+    answer = await dan.call("POST", "/runs", order(**change))
+    assert (answer.status, answer.code) == (status, code)
+    assert (await dan.get("/runs"))["items"] == []
+    assert (await dan.get("/models"))["items"] == []
+
+
+async def test_leaking_column_is_refused_until_it_is_excluded(dan):
+    data = (files("interlock") / "data" / "german_credit.csv").read_text().splitlines()
+    rows = [data[0] + ",outcome_code"]
+    rows += [line + (",1" if line.endswith(",bad") else ",2") for line in data[1:]]
+    body = "\n".join(rows).encode()
+    await dan.post("/datasets/german_credit/snapshots", body, content_type="text/csv")
+    refused = await dan.call("POST", "/runs", order())
+    assert (refused.status, refused.code) == (409, "run.column.leak")
+    assert refused.body["at"] == "outcome_code"
+    answer = await dan.call("POST", "/runs", order(exclude=["outcome_code"]))
+    assert answer.status == 202
+
+
+async def test_cancelled_run_ends_and_leaves_no_version_package(dan, worker_settings):
+    slow = order(recipe=recipe("random_forest", n_estimators=20_000))
+    answer = await dan.call("POST", "/runs", slow)
+    run = answer.body["id"]
+    async with working(worker_settings):
+        async with asyncio.timeout(60):
+            while (await dan.get(f"/runs/{run}"))["progress"] < 0.1:
+                await asyncio.sleep(0.05)
+        await dan.post(f"/runs/{run}/cancel")
+        body, _ = await follow(dan, run)
+    assert body["state"] == "cancelled"
+    version = await dan.get("/models/quick/versions/1")
+    assert version["state"] == "draft"
+    packages = Path(worker_settings.artifact_store) / "packages"
+    assert not packages.exists() or list(packages.iterdir()) == []
