@@ -86,7 +86,7 @@ def _publish(scene: Scene) -> None:
         "activating it alone is refused",
         answer.body,
     )
-    statement = scene.client(MANAGER).call("GET", f"{path}/statement").body
+    statement = scene.read(MANAGER, f"{path}/statement")
     envelope = scene.sign_statement(MANAGER, statement)
     shown = {"envelope": "signed by Max, who edited the draft"}
     answer = scene.ask(MANAGER, "POST", f"{path}/approve", {"envelope": envelope}, show=shown)
@@ -96,7 +96,7 @@ def _publish(scene: Scene) -> None:
         "approving one's own edit is refused",
         answer.body,
     )
-    statement = scene.client(COMPLIANCE).call("GET", f"{path}/statement").body
+    statement = scene.read(COMPLIANCE, f"{path}/statement")
     envelope = scene.sign_statement(COMPLIANCE, statement)
     shown = {"envelope": f"statement signed by {scene.signing_key(COMPLIANCE).id}"}
     answer = scene.ask(COMPLIANCE, "POST", f"{path}/approve", {"envelope": envelope}, show=shown)
@@ -109,7 +109,7 @@ def _publish(scene: Scene) -> None:
 def _key(scene: Scene) -> None:
     """A routing key, shown once and kept for the next run of the story."""
     if scene.memory.key:
-        rows = items(scene.client(MANAGER).call("GET", "/api/keys").body)
+        rows = items(scene.read(MANAGER, "/api/keys"))
         known = [row for row in rows if row["id"] == scene.memory.key_id]
         if known and not known[0].get("revoked_at"):
             scene.narrator.check(True, f"routing key {scene.memory.key_id} is in use")

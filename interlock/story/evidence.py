@@ -52,7 +52,7 @@ def play_records(scene: Scene, given: list[Given]) -> None:
 
 def _by_request(scene: Scene, request_id: str) -> list[dict[str, Any]]:
     path = "/api/audit/records?" + urlencode({"endpoint": ENDPOINT, "request_id": request_id})
-    rows: list[dict[str, Any]] = scene.client(COMPLIANCE).call("GET", path).body["items"]
+    rows: list[dict[str, Any]] = scene.read(COMPLIANCE, path)["items"]
     return rows
 
 
@@ -69,9 +69,7 @@ def play_subject(scene: Scene, given: list[Given]) -> None:
     scene.narrator.check(declined.id in ids, "the record is found by whom it is about", ids)
 
     def explained() -> dict[str, Any] | None:
-        body: dict[str, Any] = (
-            scene.client(COMPLIANCE).call("GET", f"/api/audit/records/{declined.id}").body
-        )
+        body: dict[str, Any] = scene.read(COMPLIANCE, f"/api/audit/records/{declined.id}")
         state = (body.get("explanation") or {}).get("state")
         return body if state not in (None, "pending") else None
 
@@ -132,7 +130,7 @@ def _since(scene: Scene, since: datetime) -> list[dict[str, Any]]:
     while True:
         query = {"endpoint": ENDPOINT, "since": since.isoformat(), "limit": PAGE}
         path = "/api/audit/records?" + urlencode(query | ({"cursor": cursor} if cursor else {}))
-        body = scene.client(COMPLIANCE).call("GET", path).body
+        body = scene.read(COMPLIANCE, path)
         rows += body["items"]
         cursor = body.get("next") or body.get("cursor") or ""
         if not cursor:

@@ -47,7 +47,7 @@ def _bootstrap(scene: Scene) -> None:
 
 
 def _hire(scene: Scene) -> None:
-    known = {row["email"] for row in items(scene.client(ADMIN).call("GET", "/api/users").body)}
+    known = {row["email"] for row in items(scene.read(ADMIN, "/api/users"))}
     for person in PEOPLE:
         if person.email in known:
             continue
@@ -61,7 +61,7 @@ def _hire(scene: Scene) -> None:
         )
         scene.tell(answer, "email", "role")
         scene.narrator.check(answer.status == 201, f"{person.name} works here as {person.says}")
-    rows = items(scene.client(ADMIN).call("GET", "/api/users").body)
+    rows = items(scene.read(ADMIN, "/api/users"))
     roles = {row["email"]: row["role"] for row in rows}
     wanted = {person.email: person.role for person in PEOPLE}
     scene.narrator.check(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import threading
 import time
+import traceback
+from pathlib import Path
 
 import msgspec
 from rich.console import Console
@@ -44,8 +46,9 @@ def play(env: Environment, console: Console, stopped: threading.Event) -> bool:
     except StoryStoppedError:
         narrator.tell("the story was stopped")
         return False
-    except (AppError, OSError) as error:
-        console.print(Text(f"\n   x {error}", style="bold red"), soft_wrap=True)
+    except Exception as error:
+        said = str(error) if isinstance(error, AppError | OSError) else _where(error)
+        console.print(Text(f"\n   x {said}", style="bold red"), soft_wrap=True)
         console.print(f"   {narrator.held} steps held before; see {env.home.log}", soft_wrap=True)
         return False
     took = time.perf_counter() - started
@@ -65,6 +68,12 @@ def _chapters(scene: Scene) -> None:
     evidence.play_subject(scene, given)
     ledger, since = serving.play_kill(scene)
     evidence.play_completeness(scene, ledger, since)
+
+
+def _where(error: Exception) -> str:
+    """An answer that the story did not expect, as one line."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} - at {Path(last.filename).name}:{last.lineno}"
 
 
 def _end(scene: Scene, env: Environment, console: Console, summary: str) -> None:

@@ -117,6 +117,19 @@ class Scene:
         self.narrator.asked(who.name, method, path, body if show is None else show)
         return self.client(who).call(method, path, body, **more)
 
+    def read(self, who: Person, path: str) -> Any:
+        """Body of a GET that has to succeed; not printed.
+
+        Raises:
+            StoryBrokenError: it did not.
+        """
+        answer = self.client(who).call("GET", path)
+        if answer.status != 200:
+            raise StoryBrokenError(
+                f"GET {path} by {who.name} answered {answer.status}", at=str(answer.body)[:400]
+            )
+        return answer.body
+
     def tell(self, answer: Answer, *fields: str) -> Answer:
         """Print what came back, only these fields if named."""
         shown = None

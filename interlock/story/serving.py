@@ -178,7 +178,7 @@ def _victim(scene: Scene) -> int:
 
 def worker_pids(scene: Scene) -> list[int]:
     """Process ids of the router workers that report themselves now."""
-    rows = items(scene.client(MANAGER).call("GET", "/api/nodes").body)
+    rows = items(scene.read(MANAGER, "/api/nodes"))
     workers = [worker for row in rows for worker in row.get("workers", [row])]
     return [int(w["pid"]) for w in workers if w.get("pid") and w.get("alive", True)]
 

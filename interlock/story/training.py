@@ -11,7 +11,7 @@ from interlock.story.narrator import StoryBrokenError
 from interlock.story.people import items
 from interlock.story.scene import Scene
 
-DONE = ("succeeded", "done", "failed", "cancelled", "lost")
+ENDED = ("succeeded", "failed", "cancelled")
 
 
 def play_data(scene: Scene) -> None:
@@ -55,12 +55,13 @@ def play_training(scene: Scene) -> dict[str, int]:
     """Train what is missing; version by model."""
     scene.narrator.chapter("Three models, trained, exported and proved equal to their originals")
     known = {plan.model: _latest(scene, plan) for plan in MODELS}
-    runs = {plan: _start(scene, plan) for plan in MODELS if known[plan.model] is None}
+    runs = {plan.model: _start(scene, plan) for plan in MODELS if known[plan.model] is None}
     finished = _follow(scene, runs) if runs else {}
     versions: dict[str, int] = {}
-    for plan in MODELS:
-        run = finished.get(plan)
-        versions[plan.model] = run["version"] if run else known[plan.model] or 0
+    for model, version in known.items():
+        number = finished[model]["version"] if model in finished else version
+        assert number is not None
+        versions[model] = number
     _show(scene, versions)
     return versions
 
@@ -91,29 +92,29 @@ def _start(scene: Scene, plan: Plan) -> str:
     return str(answer.body["id"])
 
 
-def _follow(scene: Scene, runs: dict[Plan, str]) -> dict[Plan, dict[str, Any]]:
+def _follow(scene: Scene, runs: dict[str, str]) -> dict[str, dict[str, Any]]:
     """Show progress until every run has ended; the runs as the API tells them."""
-    client, finished = scene.client(SCIENTIST), dict[Plan, dict[str, Any]]()
+    client, finished = scene.client(SCIENTIST), dict[str, dict[str, Any]]()
     with scene.narrator.progress() as bars:
-        tasks = {plan: bars.add_task(plan.model, total=1.0, step="queued") for plan in runs}
+        tasks = {model: bars.add_task(model, total=1.0, step="queued") for model in runs}
 
         def look() -> bool:
-            for plan, run in runs.items():
-                if plan in finished:
+            for model, run in runs.items():
+                if model in finished:
                     continue
                 body = client.call("GET", f"/api/runs/{run}").body
                 step = str(body.get("step") or body.get("state") or "")
-                bars.update(tasks[plan], completed=float(body.get("progress") or 0), step=step)
-                if body["state"] in DONE:
-                    bars.update(tasks[plan], completed=1.0, step=body["state"])
-                    finished[plan] = body
-                    scene.narrator.tell(f"{plan.model}: {body['state']}")
+                bars.update(tasks[model], completed=float(body.get("progress") or 0), step=step)
+                if body["state"] in ENDED:
+                    bars.update(tasks[model], completed=1.0, step=body["state"])
+                    finished[model] = body
+                    scene.narrator.tell(f"{model}: {body['state']}")
             return len(finished) == len(runs)
 
         scene.wait_for("the training runs", look, longest_s=180, pause_s=0.2)
-    for plan, body in finished.items():
-        if body["state"] not in ("succeeded", "done"):
-            raise StoryBrokenError(f"training {plan.model} {body['state']}", at=str(body))
+    for model, body in finished.items():
+        if body["state"] != "succeeded":
+            raise StoryBrokenError(f"training {model} {body['state']}", at=str(body["error"]))
     return finished
 
 
@@ -124,36 +125,43 @@ def version_path(model: str, version: int) -> str:
 
 def _show(scene: Scene, versions: dict[str, int]) -> None:
     """Metrics on held-out rows, and parity of the exported package with the fitted pipeline."""
-    rows = []
-    for model, version in versions.items():
-        body = scene.client(SCIENTIST).call("GET", version_path(model, version)).body
-        metrics, parity = body["metrics"], body["parity"]
-        rows.append(
-            (
-                f"{model} v{version}",
-                body["state"],
-                *(_number(metrics, name) for name in ("roc_auc", "accuracy", "log_loss", "brier")),
-                _parity(parity),
-                body["package"][:19] + "…",
-            )
-        )
-    columns = ("model", "state", "AUC", "accuracy", "log loss", "Brier", "parity", "package")
-    scene.narrator.tell("on rows that training never saw:")
+    bodies = [scene.read(SCIENTIST, version_path(*version)) for version in versions.items()]
+    scene.narrator.tell(f"on {bodies[0]['metrics']['rows']} rows that training never saw:")
     scene.narrator.rows(
-        *("   " + columns[0], *columns[1:]), rows=[("   " + r[0], *r[1:]) for r in rows]
+        "   model", "AUC (95 %)", "accuracy", "log loss", "Brier", "signed package",
+        rows=[_metrics_row(body) for body in bodies],
+    )  # fmt: skip
+    scene.narrator.tell("the exported package against the pipeline that was fitted:")
+    scene.narrator.rows(
+        "   model", "rows compared", "largest difference", "tolerance", "labels that differ",
+        rows=[_parity_row(body) for body in bodies],
+    )  # fmt: skip
+    scene.narrator.check(
+        all(body["parity"]["passed"] for body in bodies),
+        "each package answers as its fitted pipeline does",
     )
-    scene.narrator.check(len(rows) == len(MODELS), "each package answers as its fitted pipeline")
 
 
-def _number(metrics: dict[str, Any], name: str) -> str:
-    value = metrics.get(name, metrics.get("test", {}).get(name) if "test" in metrics else None)
-    return f"{value:.3f}" if isinstance(value, int | float) else "-"
+def _metrics_row(body: dict[str, Any]) -> tuple[str, ...]:
+    metrics = body["metrics"]
+    low, high = metrics["intervals"]["roc_auc"]
+    return (
+        f"   {body['model']} v{body['version']}",
+        f"{metrics['roc_auc']:.3f} ({low:.2f} to {high:.2f})",
+        *(f"{metrics[name]:.3f}" for name in ("accuracy", "log_loss", "brier")),
+        body["package"][:23] + "…",
+    )
 
 
-def _parity(parity: dict[str, Any]) -> str:
-    rows = parity.get("rows", parity.get("checked", 0))
-    worst = parity.get("max_abs_diff", parity.get("worst", parity.get("max_difference", 0.0)))
-    return f"{rows:,} rows, worst {worst:.1e}"
+def _parity_row(body: dict[str, Any]) -> tuple[str, ...]:
+    parity = body["parity"]
+    return (
+        f"   {body['model']}",
+        ", ".join(f"{count:,} {group}" for group, count in parity["rows"].items()),
+        f"{max(parity['largest_difference'].values()):.1e}",
+        f"{parity['tolerance']:.0e}",
+        str(sum(parity["label_flips"].values())),
+    )
 
 
 def play_approvals(scene: Scene, versions: dict[str, int]) -> None:
@@ -161,7 +169,7 @@ def play_approvals(scene: Scene, versions: dict[str, int]) -> None:
     scene.narrator.chapter("Who trains does not approve")
     for model, version in versions.items():
         path = version_path(model, version)
-        state = scene.client(SCIENTIST).call("GET", path).body["state"]
+        state = scene.read(SCIENTIST, path)["state"]
         if state in ("draft", "validated"):
             answer = scene.tell(scene.ask(SCIENTIST, "POST", f"{path}/submit"), "state")
             scene.narrator.check(answer.status < 300, f"{model} v{version} is submitted")
@@ -170,7 +178,7 @@ def play_approvals(scene: Scene, versions: dict[str, int]) -> None:
             _approve(scene, model, path)
     body = scene.client(COMPLIANCE).call("GET", version_path(*next(iter(versions.items())))).body
     scene.narrator.tell(f"history of one: {' → '.join(_states(body))}")
-    states = {m: scene.client(MANAGER).call("GET", version_path(m, v)).body["state"]
+    states = {m: scene.read(MANAGER, version_path(m, v))["state"]
               for m, v in versions.items()}  # fmt: skip
     scene.narrator.check(
         all(state in ("approved", "deployed") for state in states.values()),
@@ -190,7 +198,7 @@ def _refused(scene: Scene, path: str) -> None:
     if answer.status < 400:
         envelope = scene.sign_statement(SCIENTIST, answer.body)
     else:
-        statement = scene.client(MANAGER).call("GET", f"{path}/statement").body
+        statement = scene.read(MANAGER, f"{path}/statement")
         envelope = scene.sign_statement(SCIENTIST, statement)
     shown = {"envelope": "signed by Dana's own key"}
     answer = scene.ask(SCIENTIST, "POST", f"{path}/approve", {"envelope": envelope}, show=shown)
@@ -204,10 +212,10 @@ def _refused(scene: Scene, path: str) -> None:
 
 def _approve(scene: Scene, model: str, path: str) -> Answer:
     """The manager reads every report, signs on this machine and approves."""
-    reports = items(scene.client(MANAGER).call("GET", f"{path}/reports").body)
+    reports = items(scene.read(MANAGER, f"{path}/reports"))
     for report in reports:
         scene.client(MANAGER).call("GET", f"{path}/reports/{report['name']}")
-    statement = scene.client(MANAGER).call("GET", f"{path}/statement").body
+    statement = scene.read(MANAGER, f"{path}/statement")
     key = scene.signing_key(MANAGER)
     shown = {"envelope": f"statement signed by {key.id}", "reports read": len(reports)}
     envelope = scene.sign_statement(MANAGER, statement)
