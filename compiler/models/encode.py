@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from compiler.errors import AppError
 from compiler.models.encoding import Encoding, Numeric, OneHot, Table
+from compiler.models.values import Coded, is_categorical
 from compiler.models.values import column as feature_column
-from compiler.models.values import is_categorical
 from compiler.schema import FeatureMap
 
-Columns = Mapping[str, Sequence[Any] | NDArray[Any]]
+Columns = Mapping[str, Sequence[Any] | NDArray[Any] | Coded]
 
 
 class UnseenCategoryError(AppError):
@@ -53,13 +53,14 @@ def encode_columns(
     """
     out = np.zeros((rows, encoding.width), np.float32)
     start = 0
-    read: dict[str, NDArray[Any]] = {}
+    read: dict[str, NDArray[Any] | Coded] = {}
     for part in encoding.columns:
         name = part.feature
         if name not in read:
             read[name] = feature_column(name, features[name], columns, rows)
         values = read[name]
         if isinstance(part, Numeric):
+            assert not isinstance(values, Coded)
             if part.missing is not None:
                 values = np.where(np.isnan(values), np.float32(part.missing), values)
             out[:, start] = values
@@ -92,12 +93,17 @@ def look_up(part: OneHot | Table) -> NDArray[np.float32]:
     return table
 
 
-def _indices(part: OneHot | Table, values: NDArray[Any], *, categorical: bool) -> NDArray[np.intp]:
+def _indices(
+    part: OneHot | Table, values: NDArray[Any] | Coded, *, categorical: bool
+) -> NDArray[np.intp]:
     """Row of the look-up table for each value; refuses what the encoder refuses."""
     count = len(part.values)
     known: dict[Any, int] = {value: index for index, value in enumerate(part.values)}
     missing, unseen = count, count + 1
-    if categorical:
+    if isinstance(values, Coded):
+        words = [*(known.get(word, unseen) for word in values.words), missing]
+        index = np.asarray(words, np.intp)[values.codes]  # code -1 is the last entry: missing
+    elif categorical:
         known[None] = missing
         index = np.fromiter((known.get(v, unseen) for v in values), np.intp, count=len(values))
     else:
@@ -112,7 +118,13 @@ def _indices(part: OneHot | Table, values: NDArray[Any], *, categorical: bool) -
         )
     if part.unseen is None and (hit := np.flatnonzero(index == unseen)).size:
         raise UnseenCategoryError(
-            f"expected a category of {part.feature} seen in training, got {values[hit[0]]!r}",
+            f"expected a category of {part.feature} seen in training, got "
+            f"{_shown(values, int(hit[0]))}",
             at=f"row {hit[0]}, {part.feature}",
         )
     return index
+
+
+def _shown(values: NDArray[Any] | Coded, row: int) -> str:
+    value = values.words[values.codes[row]] if isinstance(values, Coded) else values[row]
+    return repr(value)[:80]

@@ -31,7 +31,7 @@ def to_matrix(
     """
     used = model_features(features)
     rows = len(next(iter(columns.values()), ()))
-    parts = [column(name, feature, columns, rows) for name, feature in used.items()]
+    parts = [np.asarray(column(name, feature, columns, rows)) for name, feature in used.items()]
     if not any(is_categorical(feature) for feature in used.values()):
         return np.stack(parts, axis=1) if parts else np.empty((rows, 0), np.float32)
     matrix = np.empty((rows, len(parts)), dtype=object)

@@ -157,7 +157,9 @@ def grid(
         chosen = random.choice(len(boundary), GRID_ROWS, replace=False)
         boundary = [boundary[index] for index in sorted(chosen)]
     per_feature = 3
-    missing: list[tuple[int, Any]] = [(p, None) for p in range(len(names)) for _ in range(per_feature)]
+    missing: list[tuple[int, Any]] = [
+        (p, None) for p in range(len(names)) for _ in range(per_feature)
+    ]
     unseen: list[tuple[int, Any]] = [
         (place, "never seen before")
         for place, name in enumerate(names)

@@ -65,7 +65,9 @@ def _number(
 ) -> str:
     if part.missing is None:
         return part.feature
-    constants.append(numpy_helper.from_array(np.asarray([[part.missing]], np.float32), f"{prefix}_fill"))
+    constants.append(
+        numpy_helper.from_array(np.asarray([[part.missing]], np.float32), f"{prefix}_fill")
+    )
     nodes.append(helper.make_node("IsNaN", [part.feature], [f"{prefix}_nan"]))
     nodes.append(
         helper.make_node(

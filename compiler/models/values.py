@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from compiler.errors import AppError
@@ -33,6 +34,22 @@ class ValueTypeError(AppError):
     """A value is not of its feature's type."""
 
     code = "features.type"
+
+
+class Coded(Struct, frozen=True):
+    """A column of words as codes: what dictionary-encoded files and Arrow batches already are.
+
+    Attributes:
+        codes: shape (rows,), index into ``words``, -1 where MISSING.
+        words: distinct words.
+    """
+
+    codes: NDArray[np.intp]
+    words: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.codes)
 
 
 def model_features(features: FeatureMap) -> FeatureMap:
@@ -129,10 +146,17 @@ def word_column(name: str, values: Sequence[Any] | NDArray[Any]) -> NDArray[np.o
 
 
 def column(
-    name: str, feature: Feature, columns: Mapping[str, Sequence[Any] | NDArray[Any]], rows: int
-) -> NDArray[Any]:
+    name: str,
+    feature: Feature,
+    columns: Mapping[str, Sequence[Any] | NDArray[Any] | Coded],
+    rows: int,
+) -> NDArray[Any] | Coded:
     """One feature's column in the model's domain; an absent column is all MISSING."""
     values = columns.get(name)
+    if isinstance(values, Coded):
+        if not is_categorical(feature):
+            raise ValueTypeError(f"expected numbers for {name}, got words", at=name)
+        return values
     if is_categorical(feature):
         return np.full(rows, None, object) if values is None else word_column(name, values)
     if values is None:
