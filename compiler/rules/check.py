@@ -173,15 +173,11 @@ class Checker:
 
     def _between(self, node: ast.Between, feature: Feature) -> ast.Condition:
         _require(FAMILY[feature.type] in ORDERED, "a feature with an order", feature)
-        try:
-            reversed_ends = bool(node.low > node.high)  # type: ignore[operator]
-        except TypeError:
-            reversed_ends = False
-        if reversed_ends:
-            raise LiteralError("rule.bounds", f"expected the lower bound first, got {node.low!r} and "
-                               f"{node.high!r}", "swap the bounds")  # fmt: skip
         low = literals.compare(node.operand, feature, ">=", node.low, node.at)
         high = literals.compare(node.operand, feature, "<=", node.high, node.at)
+        if literals.reversed_bounds(feature, node.low, node.high):
+            raise LiteralError("rule.bounds", f"expected the lower bound first, got {node.low!r} and "
+                               f"{node.high!r}", "swap the bounds")  # fmt: skip
         parts = [part for part in (low, high) if isinstance(part, ast.Compare)]
         if any(isinstance(part, ast.Known) and not part.value for part in (low, high)):
             return ast.Known(node.operand, node.negated, node.at)

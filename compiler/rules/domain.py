@@ -49,6 +49,11 @@ def read_lenient(feature: Feature, value: Any) -> Any:
         return None
 
 
+def is_nan(value: Any) -> bool:
+    """True for a binary NaN as received, of any width."""
+    return isinstance(value, float | np.floating) and math.isnan(value)
+
+
 def round32(value: float) -> float:
     """Nearest float32, ties to even; beyond its range an infinity."""
     try:

@@ -187,9 +187,10 @@ class VectorEmitter:
         return self.add(f"within({mask}, {self.value(operand)}.present)")
 
     def present(self, operand: ast.Operand) -> str:
-        value = self.value(operand)
+        if isinstance(operand, ast.Const):
+            return self.everywhere(value=True)
         if self.kind(operand) == "int":
-            return self.add(f"presence({value})")
+            return self.add(f"presence({self.value(operand)})")
         data = self.data(operand)
         return self.add(f"{data} == {data}")
 

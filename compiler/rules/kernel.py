@@ -31,11 +31,6 @@ def value_reader(feature: Feature) -> Any:
     return read
 
 
-def is_nan(value: Any) -> bool:
-    """True for a float NaN as received."""
-    return isinstance(value, float) and value != value
-
-
 def plain(value: Any) -> float:
     """A number as float64, NaN for MISSING (None or NaN)."""
     return NAN if value is None else float(value)
@@ -79,7 +74,7 @@ def instant(now_us: int) -> dt.datetime:
 
 
 NAMESPACE: dict[str, Any] = {
-    "NAN": NAN, "is_nan": is_nan, "plain": plain, "finite": finite, "divide": divide,
+    "NAN": NAN, "is_nan": domain.is_nan, "plain": plain, "finite": finite, "divide": divide,
     "least": least, "greatest": greatest, "coalesce": coalesce, "distinct": distinct,
     "instant": instant, "timedelta": dt.timedelta,
 }  # fmt: skip

@@ -95,6 +95,15 @@ def members(feature: Feature, values: tuple[ast.Value, ...]) -> tuple[Any, ...]:
     return tuple(found)
 
 
+def reversed_bounds(feature: Feature, low: ast.Value, high: ast.Value) -> bool:
+    """Whether two sound literals stand in the wrong order, before any rounding to a grid."""
+    if feature.type == "int":
+        return bool(_number(feature, low) > _number(feature, high))
+    if feature.type == "decimal":
+        return bool(_decimal(feature, low) > _decimal(feature, high))
+    return bool(exact(feature, low) > exact(feature, high))
+
+
 def _stepped(
     operand: ast.Operand, op: ast.CompareOp, value: Any, scale: int, at: str
 ) -> ast.Compare | ast.Known:

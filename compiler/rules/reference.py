@@ -144,7 +144,7 @@ def text_test(op: ast.TextOp, pattern: str, value: str, *, ignore_case: bool) ->
 def _presence(operand: ast.Operand, op: ast.PresenceOp, row: Reader) -> bool | None:
     if op == "isNaN":
         raw = row.row.get(operand.name) if isinstance(operand, ast.Field) else None
-        return isinstance(raw, float) and raw != raw
+        return domain.is_nan(raw)
     value = operand_value(operand, row)
     if op in ("null", "notNull"):
         return (value is None) == (op == "null")

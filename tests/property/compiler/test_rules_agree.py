@@ -1,0 +1,84 @@
+"""Every evaluator gives the reference's answer, for any table and any row."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from compiler.rules.pipeline import compile_rules
+from tests.strategies import NOW_US, PLAIN, sound_rows, tables, wild_rows
+
+SETTINGS = settings(
+    max_examples=60, deadline=None, derandomize=True, database=None,
+    phases=[Phase.explicit, Phase.generate],  # shrinking whole tables takes minutes
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)  # fmt: skip
+
+
+def _bound(row):
+    f = SimpleNamespace(**{n: v for n, v in row.items() if "." not in n})
+    c = SimpleNamespace(**{n.partition(".")[2]: v for n, v in row.items() if "." in n})
+    return f, c
+
+
+@SETTINGS
+@given(tables(), st.lists(sound_rows(), min_size=1, max_size=6))
+def test_struct_binding_equals_reference_on_rows_of_the_schema(table, rows):
+    rules = compile_rules(table, features=PLAIN)
+    route = rules.scalar("struct")
+    for row in rows:
+        f, c = _bound(row)
+        index, unknown = rules.reference(row, NOW_US)
+        assert route(f, c, NOW_US) == index, rules.source
+        assert rules.unknowns(f, c, NOW_US) == unknown
+        assert rules.explain(row, NOW_US).index == index
+        if unknown:
+            assert rules.may_be_unknown
+
+
+@SETTINGS
+@given(tables(), st.lists(sound_rows() | wild_rows(), min_size=1, max_size=6))
+def test_dict_binding_equals_reference_whatever_the_values(table, rows):
+    rules = compile_rules(table, features=PLAIN)
+    route = rules.scalar("dict")
+    for row in rows:
+        assert route(row, None, NOW_US) == rules.reference(row, NOW_US)[0], row
+
+
+@SETTINGS
+@given(tables(), st.lists(sound_rows() | wild_rows(), max_size=6))
+def test_numpy_equals_reference_whatever_the_values(table, rows):
+    rules = compile_rules(table, features=PLAIN)
+    columns = {}
+    for name in PLAIN:
+        column = np.empty(len(rows), dtype=object)
+        for place, row in enumerate(rows):
+            column[place] = row.get(name)
+        columns[name] = column
+    found = rules.numpy(columns, len(rows), NOW_US)
+    assert found.tolist() == [rules.reference(row, NOW_US)[0] for row in rows]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int64", "int32", "uint64", "bool"])
+@settings(SETTINGS, max_examples=12)
+@given(tables(), st.data())
+def test_numpy_equals_reference_on_typed_arrays(dtype, table, data):
+    rules = compile_rules(table, features=PLAIN)
+    pool = {
+        "float64": [0.45, 0.1, 4.5, 5.0, np.nan, np.inf, -1.5, 2.0**53, 1e300],
+        "float32": [0.45, 0.1, 4.5, 5.0, np.nan, np.inf, -1.5],
+        "int64": [-(2**63), -1, 0, 5, 45, 2**53 + 1, 2**63 - 1],
+        "int32": [-1, 0, 5, 45],
+        "uint64": [0, 5, 45, 2**63, 2**64 - 1],
+        "bool": [True, False],
+    }[dtype]
+    values = data.draw(st.lists(st.sampled_from(pool), min_size=1, max_size=8))
+    array = np.array(values, dtype=dtype)
+    columns = {name: array for name in PLAIN}
+    found = rules.numpy(columns, len(array), NOW_US)
+    rows = [{name: value for name in PLAIN} for value in array]
+    assert found.tolist() == [rules.reference(row, NOW_US)[0] for row in rows]
