@@ -1,6 +1,9 @@
 """Becomes another program that dies with its parent; run as a script, imports only the basics.
 
-    python -I -S launch.py PARENT_PID SIGNAL UID GID COMMAND [ARGUMENT ...]
+    python -I -S launch.py PARENT_PID SIGNAL UID GID SOCKETS COMMAND [ARGUMENT ...]
+
+SOCKETS are file descriptors with commas between them, or ``-``; the command finds them from 3
+upwards, as sd_listen_fds(3) describes it.
 
 The death signal is set here and not in ``preexec_fn``, because that runs Python between fork and
 exec, which deadlocks in a process with threads. It is set after the user is changed, because the
@@ -13,12 +16,16 @@ import os
 import sys
 
 PR_SET_PDEATHSIG = 1
+FIRST_SOCKET = 3
+OUT_OF_THE_WAY = 200
 
 
 def main() -> None:
     """Drop privileges, tie this process to its parent, become the command."""
     parent, signal_number, uid, gid = (int(word) for word in sys.argv[1:5])
-    command = sys.argv[5:]
+    sockets, command = sys.argv[5], sys.argv[6:]
+    if sockets != "-":
+        hand_over([int(word) for word in sockets.split(",")])
     if uid >= 0:
         os.setgroups([])
         os.setgid(gid)
@@ -30,6 +37,16 @@ def main() -> None:
         os.execvp(command[0], command)  # noqa: S606 - becoming the command is the point
     except OSError as error:
         sys.exit(f"cannot run {command[0]}: {error.strerror}")
+
+
+def hand_over(sockets: list[int]) -> None:
+    """Move inherited sockets to where the command looks for them."""
+    for number, descriptor in enumerate(sockets):
+        os.dup2(descriptor, OUT_OF_THE_WAY + number, inheritable=False)
+    for number in range(len(sockets)):
+        os.dup2(OUT_OF_THE_WAY + number, FIRST_SOCKET + number, inheritable=True)
+    os.environ["LISTEN_FDS"] = str(len(sockets))
+    os.environ["LISTEN_PID"] = str(os.getpid())  # exec keeps it
 
 
 if __name__ == "__main__":

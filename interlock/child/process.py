@@ -26,7 +26,7 @@ def start(
     stdin: int | IO[bytes] = subprocess.DEVNULL,
     stdout: int | IO[bytes] | None = None,
     stderr: int | IO[bytes] | None = None,
-    pass_fds: Sequence[int] = (),
+    sockets: Sequence[int] = (),
     cwd: Path | None = None,
 ) -> subprocess.Popen[bytes]:
     """A running child in a session of its own.
@@ -42,18 +42,19 @@ def start(
         stdin: as for :class:`subprocess.Popen`, as are ``stdout`` and ``stderr``.
         stdout: see above.
         stderr: see above.
-        pass_fds: file descriptors that the child inherits under the same numbers.
+        sockets: file descriptors of listening sockets, handed over as sd_listen_fds(3) says.
         cwd: working directory; ours when None.
     """
     uid, gid = (identity.uid, identity.gid) if identity else (-1, -1)
-    words = [str(os.getpid()), str(int(death_signal)), str(uid), str(gid), *command]
+    words = [str(os.getpid()), str(int(death_signal)), str(uid), str(gid)]
+    words += [",".join(map(str, sockets)) or "-", *command]
     return subprocess.Popen(
         [sys.executable, "-I", "-S", str(LAUNCHER), *words],
         env=dict(env) if env is not None else None,
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
-        pass_fds=tuple(pass_fds),
+        pass_fds=tuple(sockets),
         cwd=cwd,
         start_new_session=True,
     )

@@ -43,6 +43,8 @@ class ServiceSpec(Struct, frozen=True):
         stop_signal: asks it to end.
         stop_s: longest time to end before it is killed.
         death_signal: what the kernel sends it when we die.
+        sockets: listening sockets it inherits; they stay ours, so that while it is replaced
+            connections wait instead of being refused.
     """
 
     name: str
@@ -54,6 +56,7 @@ class ServiceSpec(Struct, frozen=True):
     stop_signal: signal.Signals = signal.SIGTERM
     stop_s: float = 15.0
     death_signal: signal.Signals = signal.SIGTERM
+    sockets: tuple[int, ...] = ()
 
 
 class Backoff:
@@ -127,6 +130,7 @@ class Service:
             identity=self.spec.identity,
             env=self.spec.env,
             death_signal=self.spec.death_signal,
+            sockets=self.spec.sockets,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )

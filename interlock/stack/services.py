@@ -17,6 +17,8 @@ from interlock.stack.service import ServiceSpec
 
 ROLES = ("shipper", "explainer", "worker", "control-plane", "router")
 """In the order in which they start; a command each."""
+STOP_S = 25.0
+"""Longer than a router may drain and the control plane may finish its requests."""
 DATABASE_ROLE = {"control-plane": "control"}
 """Database role of a process where it is not called like the process."""
 
@@ -43,7 +45,12 @@ def role_environment(
 
 
 def role_service(
-    role: str, env: Environment, database_url: str | None, redis_url: str | None
+    role: str,
+    env: Environment,
+    *,
+    database_url: str | None,
+    redis_url: str | None,
+    sockets: tuple[int, ...] = (),
 ) -> ServiceSpec:
     """One process of the stack as a child that runs ``interlock ROLE``."""
 
@@ -59,6 +66,8 @@ def role_service(
         command=(sys.executable, "-m", "interlock", role),
         env=role_environment(env, database_url, redis_url),
         ready=checks.get(role),
+        stop_s=STOP_S,
+        sockets=sockets,
     )
 
 

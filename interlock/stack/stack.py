@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack
 from datetime import UTC, datetime
@@ -33,6 +34,7 @@ from interlock.stack.probe import base_url
 from interlock.stack.secrets import DatabaseSecrets, ensure_secrets, write_private
 from interlock.stack.service import Service, ServiceSpec
 from interlock.stack.steps import Steps
+from router.sockets import bind_sockets
 
 
 class Stack:
@@ -155,12 +157,15 @@ class Stack:
     async def _start_roles(self, exit_stack: AsyncExitStack, redis_url: str | None) -> None:
         """Start our own processes together, then wait for all of them."""
         groups = []
+        listeners = bind_sockets(self.env.bind, self.env.port, self.env.workers)
+        exit_stack.callback(close_all, listeners)
         with self._steps.step("processes") as step:
             for roles in (("shipper",), ("explainer", "worker", "control-plane"), ("router",)):
                 group = await exit_stack.enter_async_context(Group(self))
                 groups.append(group)
                 for role in roles:
-                    await group.start(self._role(role, redis_url))
+                    await group.start(self._role(role, redis_url, listeners))
+            exit_stack.callback(close_all, listeners)  # the door closes before the drain
             step.say("waiting for " + ", ".join(services.ROLES))
             await asyncio.gather(*(group.ready() for group in groups))
             for role in services.ROLES:
@@ -168,12 +173,20 @@ class Stack:
             names = [f"{role} ({self.services[role].pid})" for role in services.ROLES]
             step.say(", ".join(names))
 
-    def _role(self, role: str, redis_url: str | None) -> ServiceSpec:
+    def _role(
+        self, role: str, redis_url: str | None, listeners: list[socket.socket]
+    ) -> ServiceSpec:
         database_url = self.env.database_url
         if database_url is None:
             name = services.DATABASE_ROLE.get(role, role)
             database_url, _ = embedded_urls(self.home, name)
-        return services.role_service(role, self.env, database_url, redis_url)
+        return services.role_service(
+            role,
+            self.env,
+            database_url=database_url,
+            redis_url=redis_url,
+            sockets=tuple(s.fileno() for s in listeners) if role == "router" else (),
+        )
 
     def write_state(self) -> None:
         """Write ``stack.json``: what runs where."""
@@ -224,6 +237,12 @@ class Group:
             StartError: one did not start.
         """
         await asyncio.gather(*(service.wait_ready() for service in self._members))
+
+
+def close_all(sockets: list[socket.socket]) -> None:
+    """Close sockets that children hold too."""
+    for each in sockets:
+        each.close()
 
 
 def _prepare(server: EmbeddedPostgres, say: Callable[[str], None]) -> bool:
