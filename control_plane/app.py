@@ -12,10 +12,15 @@ from litestar.openapi.config import OpenAPIConfig
 
 from compiler.errors import AppError
 from control_plane import deps, problem
+from control_plane.approvals import routes as approvals
 from control_plane.datasets import routes as datasets
+from control_plane.endpoints import routes as endpoints
 from control_plane.identity import routes as identity
 from control_plane.jobs import routes as jobs
+from control_plane.keys import routes as keys
 from control_plane.lifecycle import run_parts
+from control_plane.nodes import routes as nodes
+from control_plane.registry import routes as registry
 from control_plane.training import routes as training
 
 if TYPE_CHECKING:
@@ -43,6 +48,11 @@ async def readyz(state: State) -> Response[dict[str, str]]:
 
 ROUTES: list[ControllerRouterHandler] = [
     *identity.ROUTE_HANDLERS,
+    *registry.ROUTE_HANDLERS,
+    *approvals.ROUTE_HANDLERS,
+    *endpoints.ROUTE_HANDLERS,
+    *keys.ROUTE_HANDLERS,
+    *nodes.ROUTE_HANDLERS,
     *datasets.ROUTE_HANDLERS,
     *jobs.ROUTE_HANDLERS,
     *training.ROUTE_HANDLERS,

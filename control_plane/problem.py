@@ -13,7 +13,11 @@ from litestar.exceptions import HTTPException
 from msgspec import Struct
 
 from compiler.errors import AppError, Problem, ProblemsError
+from compiler.identity import RoleError, RosterError
+from compiler.package import PackageError
 from compiler.schema import SchemaError
+from compiler.signing import KeyFileError, SignatureError
+from compiler.statements import StatementError
 from control_plane import errors
 from control_plane.db.migrate import MigrationError
 from control_plane.db.pool import DatabaseFailureError
@@ -34,6 +38,12 @@ STATUS: dict[type[AppError], int] = {
     errors.SetupError: 500,
     DatabaseFailureError: 500,
     MigrationError: 500,
+    KeyFileError: 500,
+    SignatureError: 403,
+    RoleError: 403,
+    RosterError: 422,
+    StatementError: 422,
+    PackageError: 422,
     SchemaError: 422,
     ProblemsError: 422,
     AppError: 422,

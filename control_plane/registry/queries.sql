@@ -94,3 +94,8 @@ WHERE model = $1 AND recorded_at <= $2 ORDER BY id DESC LIMIT 1000;
 -- name: resolve_alias
 SELECT version FROM model_aliases WHERE model = $1 AND alias = $2 AND valid_from <= $3
 ORDER BY valid_from DESC, id DESC LIMIT 1;
+
+-- name: current_aliases
+SELECT DISTINCT ON (alias) alias, version FROM model_aliases
+WHERE model = $1 AND valid_from <= clock_timestamp()
+ORDER BY alias, valid_from DESC, id DESC;

@@ -260,9 +260,12 @@ INSERT INTO model_moves (before, after) VALUES
   ('rejected', 'retired'),
   ('approved', 'deployed'), ('approved', 'retired'), ('approved', 'terminated'),
   ('deployed', 'superseded'), ('deployed', 'retired'), ('deployed', 'terminated'),
+  -- An approval that ran out is renewed by submitting again.
+  ('approved', 'submitted'), ('deployed', 'submitted'), ('superseded', 'submitted'),
   ('superseded', 'deployed'), ('superseded', 'retired'), ('superseded', 'terminated');
 
 CREATE TABLE model_approvals (
+  id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   model      text NOT NULL,
   version    int NOT NULL,
   approver   text NOT NULL REFERENCES users (email),
@@ -275,10 +278,10 @@ CREATE TABLE model_approvals (
   issued_at  timestamptz NOT NULL,
   expires_at timestamptz NOT NULL,
   at         timestamptz NOT NULL DEFAULT clock_timestamp(),
-  PRIMARY KEY (model, version, approver),
   FOREIGN KEY (model, version) REFERENCES model_packages (model, version),
   CHECK (expires_at > issued_at)
 );
+CREATE INDEX model_approvals_version ON model_approvals (model, version, id);
 -- One statement counts once.
 CREATE UNIQUE INDEX model_approvals_once ON model_approvals (sha256(envelope));
 
@@ -301,10 +304,19 @@ CREATE FUNCTION model_state(of_model text, of_version int) RETURNS text LANGUAGE
   ORDER BY id DESC LIMIT 1
 $$;
 
+-- Roles that approved a version since it was last submitted.
+CREATE FUNCTION standing_roles(of_model text, of_version int) RETURNS SETOF text
+LANGUAGE sql STABLE AS $$
+  SELECT DISTINCT role FROM model_approvals
+  WHERE model = of_model AND version = of_version AND at >= (
+    SELECT max(at) FROM model_events
+    WHERE model = of_model AND version = of_version AND state = 'submitted')
+$$;
+
 CREATE FUNCTION check_model_event() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
   earlier text;
-  wanted int;
+  given int;
 BEGIN
   PERFORM one_at_a_time('model', NEW.model || '/' || NEW.version);
   earlier := coalesce(model_state(NEW.model, NEW.version), '');
@@ -319,9 +331,8 @@ BEGIN
       format('%s version %s has no package yet', NEW.model, NEW.version));
   END IF;
   IF NEW.state = 'approved' THEN
-    SELECT count(DISTINCT role) INTO wanted FROM model_approvals
-    WHERE model = NEW.model AND version = NEW.version;
-    IF wanted < (SELECT CASE tier WHEN 'high' THEN 2 ELSE 1 END FROM models
+    SELECT count(*) INTO given FROM standing_roles(NEW.model, NEW.version);
+    IF given < (SELECT CASE tier WHEN 'high' THEN 2 ELSE 1 END FROM models
                  WHERE name = NEW.model) THEN
       PERFORM refuse('IL409', 'approval.missing',
         format('%s version %s lacks a signed approval', NEW.model, NEW.version));

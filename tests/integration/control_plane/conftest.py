@@ -2,23 +2,58 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
-from collections.abc import AsyncIterator
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
-from litestar.testing import AsyncTestClient
+import redis.asyncio as redis
 
 from compiler.identity import Roster, roster_key, sign_roster
+from compiler.models.encoding import Encoding, Numeric
+from compiler.package import FileEntry, Graph, Manifest, encode_manifest, package_digest
+from compiler.schema import Feature, OutputSchema
 from compiler.signing import KeyPair, b64, sign
 from compiler.statements import format_time
 from control_plane.app import build_app
+from control_plane.registry import service
 from control_plane.settings import ControlSettings
 
 PASSWORD = "a long sentence nobody guesses"
+
+FEATURES = {
+    "amount": Feature(type="int", min=0, max=100_000),
+    "months": Feature(type="int", min=1, max=120),
+}
+OUTPUT = OutputSchema("classification", ("bad", "good"))
+
+
+def manifest_of(model: str, version: int, *contributors: str, **changes: Any) -> Manifest:
+    """A plausible manifest."""
+    entry = FileEntry("0" * 64, 1)
+    facts: dict[str, Any] = {
+        "name": model,
+        "version": version,
+        "features": FEATURES,
+        "output": OUTPUT,
+        "encoding": Encoding((Numeric("amount"), Numeric("months"))),
+        "graph": Graph("x", ("probabilities",), "linear"),
+        "min_rows": 1,
+        "recipe": {"estimator": "logistic_regression"},
+        "lineage": {"seed": 7},
+        "contributors": contributors,
+        "metrics": {"auc": 0.8},
+        "parity": {"passed": True},
+        "files": {"model.onnx": entry, "golden.npz": entry},
+    }
+    return Manifest(**{**facts, **changes})
 
 
 class Answer:
@@ -86,13 +121,15 @@ class Person:
 class House:
     """The control plane with its keys and people."""
 
-    def __init__(self, client: Any, settings: ControlSettings, root: KeyPair) -> None:
+    def __init__(self, client: Any, app: Any, settings: ControlSettings, root: KeyPair) -> None:
         self.client = client
+        self.app = app
         self.settings = settings
         self.root = root
         self.builder = KeyPair.generate()
         self.version = 0
         self.people: dict[str, Person] = {}
+        self.stack = AsyncExitStack()
 
     def roster(self, *extra: Any, version: int | None = None, days: int = 100) -> bytes:
         """An envelope with the machines' and everybody's keys."""
@@ -121,10 +158,55 @@ class House:
         self.people[email] = person
         return person
 
+    def now(self) -> datetime:
+        """Now."""
+        return datetime.now(UTC)
+
+    def sha256(self, text: str) -> bytes:
+        """What is stored of a secret."""
+        return hashlib.sha256(text.encode()).digest()
+
+    async def listen(self, redis_url: str) -> Callable[[], Awaitable[str]]:
+        """Hear the doorbell: a function that waits for its next word."""
+        listener = self.stack.enter_async_context(redis.Redis.from_url(redis_url))
+        channel = (await listener).pubsub()
+        await self.stack.enter_async_context(channel)
+        await channel.subscribe("interlock:feed")
+
+        async def next_word() -> str:
+            async for message in channel.listen():
+                if message["type"] == "message" and message["data"] not in {b"roster", b"keys"}:
+                    return str(message["data"].decode())
+            raise AssertionError("the channel closed")
+
+        return next_word
+
     async def log_in(self, person: Person) -> None:
         """Open a session."""
         answer = await person.post("/login", {"email": person.email, "password": PASSWORD})
         person.token = answer["token"]
+
+
+@asynccontextmanager
+async def running(app: Any) -> AsyncIterator[None]:
+    """The application's lifespan, entered and left by one task as its task groups demand."""
+    ready, stop = asyncio.Event(), asyncio.Event()
+
+    async def live() -> None:
+        async with app.lifespan():
+            ready.set()
+            await stop.wait()
+
+    task = asyncio.create_task(live())
+    waiter = asyncio.create_task(ready.wait())
+    await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
+    waiter.cancel()
+    try:
+        if not task.done():
+            yield
+    finally:
+        stop.set()
+        await task
 
 
 @pytest.fixture
@@ -149,8 +231,14 @@ def control_settings(database_url: str, redis_url: str, tmp_path: Path) -> Contr
 @pytest.fixture
 async def house(control_settings: ControlSettings) -> AsyncIterator[House]:
     """A control plane with its first superadmin."""
-    async with AsyncTestClient(build_app(control_settings)) as client:
-        house = House(client, control_settings, KeyPair.load(control_settings.home / "root.key"))
+    app = build_app(control_settings)
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with (
+        running(app),
+        httpx.AsyncClient(transport=transport, base_url="http://control") as client,
+    ):
+        root = KeyPair.load(control_settings.home / "root.key")
+        house = House(client, app, control_settings, root)
         admin = Person(house, "admin@bank.example", KeyPair.generate())
         await admin.post(
             "/bootstrap",
@@ -163,7 +251,8 @@ async def house(control_settings: ControlSettings) -> AsyncIterator[House]:
         )
         await house.log_in(admin)
         house.people[admin.email] = admin
-        yield house
+        async with house.stack:
+            yield house
 
 
 @pytest.fixture
@@ -179,3 +268,19 @@ async def staff(house: House) -> dict[str, Person]:
     answer = await people["admin"].call("PUT", "/roster", house.roster())
     assert answer.status == 200, answer.raw
     return people
+
+
+@pytest.fixture
+def packages(house: House) -> Callable[..., Awaitable[tuple[int, str]]]:
+    """Register a version with a package as somebody: its number and digest."""
+
+    async def register(model: str, by: Person, **changes: Any) -> tuple[int, str]:
+        pool = house.app.state.pool
+        async with pool.transaction() as connection:
+            version = await service.reserve_version(connection, model, by.email)
+            raw = encode_manifest(manifest_of(model, version, by.email, **changes))
+            digest = package_digest(raw)
+            await service.register_package(connection, model, version, digest, raw, None)
+        return version, digest
+
+    return register

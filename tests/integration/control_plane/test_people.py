@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from compiler.identity import roster_key
-
 PASSWORD = "a long sentence nobody guesses"
 
 
