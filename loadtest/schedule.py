@@ -114,10 +114,10 @@ def on_off(rate: float, on_s: float, off_s: float, duration_s: float) -> Knots:
     while at < duration_s:
         end = min(at + on_s, duration_s)
         rest = min(end + off_s, duration_s)
-        knots += [(at, rate), (end, rate), (end, 0.0), (rest, 0.0)]
+        knots += [(at, rate), (end, rate)]
+        if rest > end:
+            knots += [(end, 0.0), (rest, 0.0)]
         at = rest
-        if rest == end == duration_s:
-            break
     return tuple(knots)
 
 
