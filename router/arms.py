@@ -1,0 +1,92 @@
+"""What each routing outcome does, with everything that can be known before a request arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+Scorer = Callable[[Any], tuple[Any, ...]]
+
+_json = msgspec.json.encode
+
+
+class Arm:
+    """One leaf of the routing table, bound to its model.
+
+    Attributes:
+        rule: id of the rule that leads here.
+        model: model name, None for a reject.
+        version: model version, None for a reject.
+        package: package digest, None for a reject.
+        score: scorer of one decoded row, None for a reject.
+        reason: why a reject rejects, None for a model.
+        name: arm of a split, empty otherwise.
+        head: JSON between the id and the outputs.
+        slots: counter slot per decision index (-1 is "no decision table").
+    """
+
+    __slots__ = (
+        "head",
+        "infer_slot",
+        "model",
+        "name",
+        "package",
+        "reason",
+        "rule",
+        "score",
+        "slots",
+        "version",
+    )
+
+    def __init__(
+        self,
+        rule: str,
+        *,
+        model: str | None = None,
+        version: int | None = None,
+        package: str | None = None,
+        score: Scorer | None = None,
+        reason: str | None = None,
+        name: str = "",
+    ) -> None:
+        self.rule = rule
+        self.model = model
+        self.version = version
+        self.package = package
+        self.score = score
+        self.reason = reason
+        self.name = name
+        self.head = b""
+        self.slots: list[int] = []
+        self.infer_slot = 0
+
+    def bind_head(self, endpoint: str, release: int) -> None:
+        """Write the part of the answer that is the same for every request."""
+        arm = b',"arm":' + _json(self.name) if self.name else b""
+        self.head = (
+            b'"endpoint":%b,"release":%d,"rule":%b,"model":%b,"version":%b%b,"outputs":'
+            % (
+                _json(endpoint),
+                release,
+                _json(self.rule),
+                _json(self.model),
+                _json(self.version),
+                arm,
+            )
+        )
+
+
+class Split:
+    """A rule that shares its requests among arms by their unit."""
+
+    __slots__ = ("arms", "choose", "rule", "unit")
+
+    def __init__(
+        self, rule: str, arms: tuple[Arm, ...], choose: Callable[[str], int], unit: str
+    ) -> None:
+        self.rule = rule
+        self.arms = arms
+        self.choose = choose
+        self.unit = unit

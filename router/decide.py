@@ -1,0 +1,355 @@
+"""The hot path: one decoded request to one recorded answer, without a task, a lock or a log line.
+
+    decode -> route -> score -> decide -> record -> encode
+
+The record is in the spool before the answer is returned, so nothing that a caller ever sees can
+lack its evidence.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from compiler.errors import AppError, Problem
+from router.arms import Arm, Split
+from router.desk import Desk
+from router.endpoint import DECODING, Endpoint, problems_error
+from router.errors import BodyError, DeadlineError, FeaturesError, ScoringError
+from router.problem import document, status_of
+from router.wire.native import Row
+from serving.audit.record import SCHEMA_VERSION, AuditRecord, encode_record
+
+Trail = tuple[str, int, int, str | None, str | None]
+"""key id, wall clock at receipt (ns), performance counter then (ns), traceparent, Idempotency-Key."""
+
+RECORDED = frozenset({422, 500, 504})
+_json = msgspec.json.Encoder().encode
+_perf = time.perf_counter_ns
+
+
+class Decider:
+    """Answers requests of one endpoint on one worker.
+
+    Attributes:
+        one: answer for one row.
+        many: answers for several rows, in order.
+    """
+
+    def __init__(self, endpoint: Endpoint, desk: Desk) -> None:
+        self.endpoint = endpoint
+        self._desk = desk
+        policies = endpoint.policies
+        self._timeout_us = policies.timeout_ms * 1000
+        self._append = desk.append_or_drop if policies.spool_full == "drop_new" else desk.append
+        self._meter = desk.meter(endpoint)
+        self._settle = self._make_settle()
+
+    def one(self, row: Row, trail: Trail) -> bytes:
+        """The answer to a single row.
+
+        Raises:
+            AppError: the request is refused; recorded when it was about this endpoint's features.
+        """
+        endpoint = self.endpoint
+        if endpoint.suspended:
+            return self._suspended(row, trail)
+        try:
+            try:
+                f = endpoint.plain.fast(row.features)
+                c = endpoint.context.fast(b"{}" if row.context is UNSET else row.context)
+            except DECODING:
+                f, c, counts = endpoint.decode_slow(row)
+                self._meter.tolerated(counts)
+            arm = self._choose(f, c, row, trail)
+            started = _perf()
+            out = None if arm.score is None else arm.score(f)
+            return self._settle(row, f, c, arm, out, trail, _perf() - started)
+        except AppError as error:
+            self._record_error(row, error, trail)
+            raise
+        except Exception as error:
+            failure = ScoringError(f"the model failed: {type(error).__name__}")
+            self._record_error(row, failure, trail)
+            self._desk.report("scoring failed at %s", endpoint.name, error)
+            raise failure from error
+
+    def many(self, rows: Sequence[Row], trail: Trail) -> bytes:
+        """The answers to several rows; a row that does not fit refuses them all.
+
+        Raises:
+            AppError: as for one row; places are written ``rows[3].income``.
+        """
+        endpoint = self.endpoint
+        decoded = self._decode_all(rows, trail)
+        answers: list[bytes] = []
+        for row, (f, c) in zip(rows, decoded, strict=True):
+            if endpoint.suspended:
+                answers.append(self._suspended(row, trail))
+                continue
+            try:
+                arm = self._choose(f, c, row, trail)
+                started = _perf()
+                out = None if arm.score is None else arm.score(f)
+                answers.append(self._settle(row, f, c, arm, out, trail, _perf() - started))
+            except AppError as error:
+                self._record_error(row, error, trail)
+                raise
+        return b'{"endpoint":%b,"release":%d,"results":[%b]}' % (
+            _json(endpoint.name),
+            endpoint.number,
+            b",".join(answers),
+        )
+
+    def _decode_all(self, rows: Sequence[Row], trail: Trail) -> list[tuple[Any, Any]]:
+        """Features and context of every row, or every problem of all of them."""
+        endpoint = self.endpoint
+        decoded: list[tuple[Any, Any]] = []
+        problems: list[Problem] = []
+        bad: Row | None = None
+        for number, row in enumerate(rows):
+            try:
+                f = endpoint.plain.fast(row.features)
+                c = endpoint.context.fast(b"{}" if row.context is UNSET else row.context)
+            except DECODING:
+                try:
+                    f, c, counts = endpoint.decode_slow(row, f"rows[{number}].")
+                    self._meter.tolerated(counts)
+                except FeaturesError as error:
+                    problems += error.problems
+                    bad = bad or row
+                    continue
+                except BodyError as error:
+                    error.at = error.at or f"rows[{number}]"
+                    raise
+            decoded.append((f, c))
+        if bad is not None:
+            failure = problems_error(problems)
+            self._record_error(bad, failure, trail)
+            raise failure
+        return decoded
+
+    def _choose(self, f: Any, c: Any, row: Row, trail: Trail) -> Arm:
+        """The arm that the routing table gives this row."""
+        endpoint = self.endpoint
+        index = endpoint.route(f, c, trail[1] // 1000)
+        if index < 0:
+            raise unknown_rule(endpoint.rule_ids[-1 - index])
+        arm = endpoint.arms[index]
+        if arm.__class__ is Arm:
+            return arm  # type: ignore[return-value]
+        return choose_arm(arm, f, row)  # type: ignore[arg-type]
+
+    def _make_settle(self) -> Callable[..., bytes]:
+        """The last steps, with everything they need in local variables."""
+        endpoint, desk = self.endpoint, self._desk
+        name, number, policies = endpoint.name, endpoint.number, endpoint.policies
+        decide, decided = endpoint.decide, endpoint.decided
+        encode_outputs, rejected = endpoint.encode_outputs, endpoint.rejected
+        route_unknowns, decision_unknowns = endpoint.route_unknowns, endpoint.decision_unknowns
+        next_id, append, subject_ref = desk.next_id, self._append, desk.subject_ref
+        values, meter = desk.counters.values, self._meter
+        buckets, bucket_slot, sum_slot = desk.buckets, meter.bucket_slot, meter.sum_slot
+        durability, retention = policies.durability, policies.retention_class
+        explain_all = policies.explain == "all"
+        explain_adverse = policies.explain == "adverse"
+        with_defaults = bool(endpoint.plain.defaults or endpoint.context.defaults)
+        default_timeout_us = self._timeout_us
+        undecided = decided[-1]
+
+        def settle(
+            row: Row, f: Any, c: Any, arm: Arm, out: Any, trail: Trail, infer_ns: int
+        ) -> bytes:
+            key_id, received_ns, started_ns, traceparent, idempotency = trail
+            unknown: tuple[str, ...] = ()
+            if route_unknowns is not None:
+                unknown = route_unknowns(f, c, received_ns // 1000)
+            decision_index = -1
+            if out is None:
+                outputs = None
+                decision, decision_rule, adverse = "reject", None, True
+                tail = rejected(arm.reason or "")
+            else:
+                outputs = encode_outputs(out)
+                outcome = undecided
+                if decide is not None:
+                    decision_index = decide(f, c, received_ns // 1000, out)
+                    if decision_index < 0:
+                        raise unknown_rule(decided[-1 - decision_index].rule or "")
+                    outcome = decided[decision_index]
+                    if decision_unknowns is not None:
+                        unknown += decision_unknowns(f, c, received_ns // 1000, out)
+                decision, decision_rule = outcome.decision, outcome.rule
+                tail, adverse = outcome.tail, outcome.adverse
+            elapsed_us = (_perf() - started_ns) // 1000
+            limit_us = default_timeout_us if row.timeout_ms is None else row.timeout_ms * 1000
+            if elapsed_us > limit_us:
+                raise DeadlineError(f"expected an answer within {limit_us // 1000} ms")
+            record_id = next_id(received_ns)
+            features = bytes(row.features)
+            defaults: tuple[str, ...] = ()
+            if with_defaults:
+                defaults = endpoint.plain.defaults_of(f, features)
+                if endpoint.context.defaults:
+                    raw = b"{}" if row.context is UNSET else bytes(row.context)
+                    defaults += endpoint.context.defaults_of(c, raw)
+            append(
+                encode_record(
+                    AuditRecord(
+                        SCHEMA_VERSION,
+                        record_id,
+                        received_ns,
+                        received_ns + elapsed_us * 1000,
+                        name,
+                        number,
+                        arm.rule,
+                        unknown,
+                        arm.model,
+                        arm.version,
+                        arm.package,
+                        key_id,
+                        row.id,
+                        None if row.subject is None else subject_ref(row.subject),
+                        decision,
+                        decision_rule,
+                        idempotency,
+                        None,
+                        200,
+                        durability,
+                        retention,
+                        features,
+                        None if row.context is UNSET else bytes(row.context),
+                        defaults,
+                        outputs,
+                        None,
+                        elapsed_us,
+                        1 if row.explain or explain_all or (explain_adverse and adverse) else 0,
+                        traceparent,
+                        arm.reason,
+                    )
+                )
+            )
+            values[bucket_slot + bisect_left(buckets, elapsed_us)] += 1
+            values[sum_slot] += elapsed_us
+            values[arm.slots[decision_index]] += 1
+            values[arm.infer_slot] += infer_ns
+            text = record_id.hex()
+            asked = b'"' if row.id is None else b'","request_id":' + _json(row.id)
+            if row.id is None:
+                asked = b'",'
+            else:
+                asked += b","
+            return b"".join(
+                (
+                    b'{"id":"',
+                    f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}".encode(),
+                    asked,
+                    arm.head,
+                    b"null" if outputs is None else outputs,
+                    tail if not row.explain else pending(tail),
+                )
+            )
+
+        return settle
+
+    def _suspended(self, row: Row, trail: Trail) -> bytes:
+        """The declared safe answer of a suspended endpoint."""
+        decided = self._desk.safe_decision(self.endpoint)
+        arm = Arm("suspended")
+        arm.bind_head(self.endpoint.name, self.endpoint.number)
+        key_id, received_ns, started_ns, traceparent, idempotency = trail
+        record_id = self._desk.next_id(received_ns)
+        elapsed_us = (_perf() - started_ns) // 1000
+        record = self._record(row, trail, record_id, elapsed_us, 200)
+        record.rule, record.decision = "suspended", decided.decision
+        self._append(encode_record(record))
+        self._meter.count(elapsed_us)
+        asked = b"" if row.id is None else b'"request_id":' + _json(row.id) + b","
+        return b'{"id":"%b",%b%bnull%b' % (uuid_text(record_id), asked, arm.head, decided.tail)
+
+    def _record_error(self, row: Row, error: AppError, trail: Trail) -> None:
+        """Keep the evidence of a request that was about this endpoint and got no decision."""
+        status = status_of(error)
+        if status not in RECORDED:
+            return
+        elapsed_us = (_perf() - trail[2]) // 1000
+        record = self._record(row, trail, self._desk.next_id(trail[1]), elapsed_us, status)
+        record.error = _json(document(error))
+        self._append(encode_record(record))
+
+    def _record(
+        self, row: Row, trail: Trail, record_id: bytes, elapsed_us: int, status: int
+    ) -> AuditRecord:
+        key_id, received_ns, _, traceparent, idempotency = trail
+        policies = self.endpoint.policies
+        return AuditRecord(
+            SCHEMA_VERSION,
+            record_id,
+            received_ns,
+            received_ns + elapsed_us * 1000,
+            self.endpoint.name,
+            self.endpoint.number,
+            "",
+            (),
+            None,
+            None,
+            None,
+            key_id,
+            row.id,
+            None if row.subject is None else self._desk.subject_ref(row.subject),
+            None,
+            None,
+            idempotency,
+            None,
+            status,
+            policies.durability,
+            policies.retention_class,
+            bytes(row.features),
+            None if row.context is UNSET else bytes(row.context),
+            (),
+            None,
+            None,
+            elapsed_us,
+            0,
+            traceparent,
+        )
+
+
+def choose_arm(split: Split, f: Any, row: Row) -> Arm:
+    """The arm that a split gives this unit; without a unit the first, which nothing is hashed for."""
+    if split.unit == "split_id":
+        unit = row.split_id if row.split_id is not None else row.subject
+    else:
+        value = getattr(f, split.unit)
+        unit = None if value is None else str(value)
+    return split.arms[split.choose(unit)] if unit else split.arms[0]
+
+
+def unknown_rule(rule: str) -> FeaturesError:
+    """The error for a table that stops at an UNKNOWN rule."""
+    return FeaturesError(
+        [
+            Problem(
+                "rule.unknown",
+                f"expected values that rule {rule!r} can be decided with, got missing ones",
+                rule,
+                "send the features that this rule reads",
+            )
+        ]
+    )
+
+
+def uuid_text(record_id: bytes) -> bytes:
+    """A record's id as answers show it."""
+    text = record_id.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}".encode()
+
+
+def pending(tail: bytes) -> bytes:
+    """The end of an answer whose explanation is made near-line."""
+    return tail[:-1] + b',"explanation":{"state":"pending"}}'

@@ -1,0 +1,192 @@
+"""What every endpoint of a worker shares: the spool, ids, counters, the subject hash, the log."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from router.arms import Arm
+from router.errors import ShedError
+from router.metrics.slots import Counters, series
+from serving.audit.record import EventRecord, encode_record, uuid7_source
+from serving.audit.segment import SegmentWriter, SpoolFull
+
+if TYPE_CHECKING:
+    from router.endpoint import Decided, Endpoint
+    from router.subject import SubjectHasher
+
+_log = logging.getLogger(__name__)
+
+BUCKETS_US = (
+    50,
+    100,
+    200,
+    500,
+    1_000,
+    2_000,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+)
+"""Upper ends of the latency histogram, microseconds; one more slot holds everything above."""
+
+MAX_TOLERATED = 64
+"""Different names of tolerated features that are counted apart, per endpoint."""
+
+_json = msgspec.json.encode
+
+
+def tail_of(
+    decision: str | None, rule: str | None, durability: str, reason: str | None = None
+) -> bytes:
+    """The end of an answer, from the decision on."""
+    why = b"" if reason is None else b',"reason":' + _json(reason)
+    return b',"decision":%b,"decision_rule":%b%b,"durability":%b}' % (
+        _json(decision),
+        _json(rule),
+        why,
+        _json(durability),
+    )
+
+
+class Meter:
+    """Counter slots of one endpoint.
+
+    Attributes:
+        bucket_slot: first slot of the latency histogram.
+        sum_slot: microseconds of all answers.
+    """
+
+    def __init__(self, counters: Counters, endpoint: Endpoint) -> None:
+        self._counters = counters
+        self._name = endpoint.name
+        self._tolerated: set[str] = set()
+        ends = [str(end / 1e6) for end in BUCKETS_US] + ["+Inf"]
+        labels = {"endpoint": endpoint.name, "release": endpoint.number}
+        duration = "interlock_request_duration_seconds"
+        self.bucket_slot = counters.block(
+            [series(f"{duration}_bucket", **labels, le=end) for end in ends]
+        )
+        self.sum_slot = counters.slot(series(f"{duration}_sum", **labels))
+        for arm in endpoint.arms:
+            for each in (arm,) if isinstance(arm, Arm) else arm.arms:
+                self._bind(each, endpoint)
+
+    def _bind(self, arm: Arm, endpoint: Endpoint) -> None:
+        labels = {
+            "endpoint": endpoint.name,
+            "release": endpoint.number,
+            "rule": arm.rule,
+            "model": arm.model or "",
+            "version": arm.version or "",
+        }
+        if arm.name:
+            labels["variant"] = arm.name
+        words = [each.decision or "" for each in endpoint.decided[:-1]]
+        if arm.model is None:
+            words = ["reject"] * len(words)
+        words.append("" if arm.model is not None else "reject")
+        name = "interlock_route_decisions_total"
+        arm.slots = [self._counters.slot(series(name, **labels, decision=word)) for word in words]
+        arm.infer_slot = self._counters.slot(
+            series(
+                "interlock_infer_duration_seconds_total",
+                endpoint=endpoint.name,
+                release=endpoint.number,
+                model=arm.model or "",
+                version=arm.version or "",
+            )
+        )
+
+    def count(self, elapsed_us: int) -> None:
+        """Count an answer off the hot path."""
+        bucket = sum(elapsed_us > end for end in BUCKETS_US)
+        self._counters.values[self.bucket_slot + bucket] += 1
+        self._counters.values[self.sum_slot] += elapsed_us
+
+    def tolerated(self, counts: Mapping[str, int]) -> None:
+        """Count what the slow decoder let pass, by name."""
+        for name, count in counts.items():
+            if name not in self._tolerated:  # names come from outside: keep their number bounded
+                if len(self._tolerated) >= MAX_TOLERATED:
+                    name = "other"  # noqa: PLW2901 - the label, not the loop
+                self._tolerated.add(name)
+            self._counters.add(
+                series("interlock_features_tolerated_total", endpoint=self._name, name=name), count
+            )
+
+
+class Desk:
+    """Shared services of one worker process.
+
+    Attributes:
+        node: name of the node.
+        worker: number of this worker within it.
+        spool: the audit segment writer.
+        append: keep one encoded record; raises when there is no room.
+        counters: this worker's slots.
+        next_id: UUIDv7 of a time in ns.
+        subject_ref: keyed hash of a subject.
+        buckets: upper ends of the latency histogram, microseconds.
+    """
+
+    def __init__(
+        self, node: str, worker: int, spool: SegmentWriter, counters: Counters, hasher: SubjectHasher
+    ) -> None:
+        self.node = node
+        self.worker = worker
+        self.spool = spool
+        self.append: Callable[[bytes], int] = spool.append
+        self.counters = counters
+        self.next_id = uuid7_source(worker)
+        self.subject_ref = hasher.ref
+        self.subject_key_id = hasher.key_id
+        self.buckets = BUCKETS_US
+
+    def meter(self, endpoint: Endpoint) -> Meter:
+        """Counter slots of an endpoint."""
+        return Meter(self.counters, endpoint)
+
+    def event(self, record: EventRecord) -> int:
+        """Keep a linked event."""
+        return self.spool.append_event(encode_record(record))
+
+    def safe_decision(self, endpoint: Endpoint) -> Decided:
+        """The declared answer of a suspended endpoint.
+
+        Raises:
+            ShedError: none is declared.
+        """
+        from router.endpoint import Decided
+
+        word = endpoint.policies.safe_decision
+        if word is None:
+            raise ShedError(
+                f"endpoint {endpoint.name!r} is suspended",
+                code="endpoint.suspended",
+                at=endpoint.name,
+                hint="its owner has to resume it",
+            )
+        tail = tail_of(word, None, endpoint.policies.durability)
+        return Decided(word, None, tail, adverse=True)
+
+    def append_or_drop(self, payload: bytes) -> int:
+        """Policy ``drop_new``: a record that finds no room is given up and counted."""
+        try:
+            return self.append(payload)
+        except SpoolFull:
+            self.counters.add("interlock_audit_records_dropped_total")
+            return self.spool.drop()
+
+    def report(self, message: str, *arguments: object) -> None:
+        """Log a failure of ours; the exception comes last."""
+        *words, error = arguments
+        _log.error(message, *words, exc_info=error if isinstance(error, BaseException) else None)

@@ -1,0 +1,19 @@
+"""``/metrics``: the counters of all workers of the node in the text format of Prometheus."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from router.head import Head
+from router.metrics.text import render
+from router.plane import Answer, Plane
+from router.problem import Reply
+
+TEXT = b"text/plain; version=0.0.4; charset=utf-8"
+
+
+async def metrics(plane: Plane, head: Head, receive: Any) -> Answer:
+    """Sum and write in a thread, so that a scrape does not hold up predictions."""
+    text = await asyncio.to_thread(render, plane.settings.metrics_dir)
+    return Reply(200, text, TEXT)

@@ -1,0 +1,65 @@
+"""Entry of one worker process: ``python -m router.worker "interlock router" NUMBER FDS...``.
+
+Settings come through a pipe, the socket by inheritance; readiness goes back through another pipe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import socket
+import sys
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the runtime is imported
+
+PR_SET_PDEATHSIG = 1
+READY = b"R"
+EXIT_START = 3
+
+
+def main(arguments: list[str]) -> int:
+    """Run one worker; returns the exit status."""
+    _, number, settings_fd, listener_fd, ready_fd, parent = arguments
+    die_with(int(parent))
+    from router.settings import decode_settings
+
+    with os.fdopen(int(settings_fd), "rb") as file:
+        settings = decode_settings(file.read())
+    logging.basicConfig(
+        level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    listener = socket.socket(fileno=int(listener_fd))
+    from compiler.errors import AppError
+    from router.lifecycle import Worker
+
+    def ready() -> None:
+        os.write(int(ready_fd), READY)
+        os.close(int(ready_fd))
+
+    async def serve() -> None:
+        await Worker(settings, int(number), listener).run(ready)
+
+    import uvloop
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve())
+    except AppError as error:
+        print(error, file=sys.stderr, flush=True)
+        return EXIT_START
+    return 0
+
+
+def die_with(parent: int) -> None:
+    """Drain when the supervisor is gone: a worker nobody restarts must not hold the port."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
