@@ -30,28 +30,35 @@ def read_root_key(text: str) -> bytes:
     Raises:
         SetupError: neither.
     """
-    content = text
-    if text.startswith((".", "/", "~")) or Path(text).is_file():
+    public = _decode_public(text)
+    if public is None:  # base64 may begin with a slash, so the key itself is tried first
         try:
-            content = Path(text).expanduser().read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            public = _decode_public(Path(text).expanduser().read_text("utf-8"))
+        except (OSError, UnicodeDecodeError, ValueError) as error:
             raise SetupError(
-                f"cannot read the root key: {error}", code="root_key.missing"
+                f"expected the root key, or a file that holds it: {error}",
+                code="root_key.missing",
+                hint="set INTERLOCK_ROOT_KEY to the content of root.pub",
             ) from None
-    content = content.strip()
-    try:
-        if content.startswith("{"):
-            content = msgspec.json.decode(content, type=dict[str, Any]).get("public", "")
-        public = unb64(content)
-    except (ValueError, msgspec.MsgspecError):
-        public = b""
-    if len(public) != PUBLIC_BYTES:
+    if public is None:
         raise SetupError(
             "expected the root key as base64 of 32 bytes, or a file that holds it",
             code="root_key.invalid",
             hint="set INTERLOCK_ROOT_KEY to the content of root.pub",
         )
     return public
+
+
+def _decode_public(text: str) -> bytes | None:
+    """The 32 bytes in base64 text or in a key document; None when it is neither."""
+    content = text.strip()
+    try:
+        if content.startswith("{"):
+            content = str(msgspec.json.decode(content, type=dict[str, Any]).get("public", ""))
+        public = unb64(content)
+    except (ValueError, msgspec.MsgspecError):
+        return None
+    return public if len(public) == PUBLIC_BYTES else None
 
 
 async def install(

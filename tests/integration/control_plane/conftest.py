@@ -210,14 +210,16 @@ async def running(app: Any) -> AsyncIterator[None]:
 
 
 @pytest.fixture
-def control_settings(database_url: str, redis_url: str, tmp_path: Path) -> ControlSettings:
-    """Settings of a control plane in a home of its own."""
+def control_settings(
+    role_url: Callable[[str], str], redis_url: str, tmp_path: Path
+) -> ControlSettings:
+    """Settings of a control plane in a home of its own, with no more rights than it needs."""
     root = KeyPair.generate()
     root.save(tmp_path / "root.key")
     KeyPair.generate().save(tmp_path / "releaser.key")
     (tmp_path / "bootstrap.token").write_text("open sesame\n")
     return ControlSettings(
-        database_url=database_url,
+        database_url=role_url("interlock_control"),
         redis_url=redis_url,
         artifact_store=str(tmp_path / "artifacts"),
         home=tmp_path,
