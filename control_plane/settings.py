@@ -60,6 +60,8 @@ class ControlSettings(Struct, frozen=True):
     """Roster envelope loaded at start when it is newer than the stored one."""
     master_key: Path | None = None
     """Key that protects connection secrets at rest."""
+    subject_key: Path | None = None
+    """Secret for looking up a subject's records; default ``secrets/subject.key`` in the home."""
     login: LoginSettings = LoginSettings()
     approval_days: int = 365
     """How long an approval may be used for an activation."""

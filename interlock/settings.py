@@ -285,6 +285,7 @@ def control_settings(env: Environment) -> ControlSettings:
         redis_url=env.redis_url,
         roster_file=env.roster if env.roster.exists() else None,
         master_key=env.master_key if env.master_key.exists() else None,
+        subject_key=env.subject_key,
     )
 
 

@@ -1,0 +1,56 @@
+-- The evidence, read only. `{where}` is filled with conditions from a fixed list in store.py; values
+-- are always parameters. Ids are UUIDv7: ordering by id is ordering by time, by index.
+
+-- name: by_time
+SELECT id, received_at, decided_at, endpoint, release, rule, unknown, model, version,
+    package_digest, key_id, request_id, subject_ref, decision, decision_rule, status, durability,
+    retention_class, latency_us, explain, reason, rows, writer, seq
+FROM audit_records
+WHERE {where}
+ORDER BY id DESC
+LIMIT {limit}
+
+-- name: by_key
+-- With a selective key: find its rows by that index first, then sort the few.
+WITH found AS MATERIALIZED (
+    SELECT id, received_at, decided_at, endpoint, release, rule, unknown, model, version,
+        package_digest, key_id, request_id, subject_ref, decision, decision_rule, status,
+        durability, retention_class, latency_us, explain, reason, rows, writer, seq
+    FROM audit_records
+    WHERE {where}
+)
+SELECT * FROM found ORDER BY id DESC LIMIT {limit}
+
+-- name: one
+SELECT id, received_at, decided_at, endpoint, release, rule, unknown, model, version,
+    package_digest, key_id, request_id, subject_ref, decision, decision_rule, status, durability,
+    retention_class, latency_us, explain, reason, rows, writer, seq, features, context, defaults,
+    outputs, error, idempotency_key, part, traceparent, batch, leaf
+FROM audit_records
+WHERE id = $1 AND received_at >= $2 AND received_at < $3
+LIMIT 1
+
+-- name: explanation
+SELECT state, method, space, base, phi, reasons, residual, detail, created_at
+FROM audit_explanations WHERE id = $1 ORDER BY created_at DESC LIMIT 1
+
+-- name: release
+SELECT id, number, digest, release_state(id) AS state, proposed_by, editors, justification, at
+FROM releases WHERE endpoint = $1 AND number = $2
+
+-- name: model
+SELECT model AS name, version, package_digest AS package, state, created_by AS trained_by,
+    contributors, run_id
+FROM model_versions WHERE model = $1 AND version = $2
+
+-- name: model_approvals
+SELECT approver, role, key_id, issued_at, expires_at FROM model_approvals
+WHERE model = $1 AND version = $2 ORDER BY at
+
+-- name: release_approvals
+SELECT a.approver, u.role, a.key_id, a.issued_at, a.expires_at
+FROM release_approvals a LEFT JOIN users u ON u.email = a.approver
+WHERE a.release = $1 ORDER BY a.at
+
+-- name: events
+SELECT id, at, kind, actor, body FROM audit_events WHERE record_id = $1 ORDER BY at, id LIMIT 200

@@ -1,0 +1,166 @@
+"""The evidence as people read it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from msgspec import Struct
+
+
+class Filters(Struct, frozen=True):
+    """Which records; every filter that is given must hold.
+
+    Attributes:
+        since: decided for requests received at or after this time.
+        until: received before this time.
+        subject_ref: keyed hash of whom it is about.
+    """
+
+    endpoint: str | None = None
+    subject_ref: str | None = None
+    request_id: str | None = None
+    decision: str | None = None
+    model: str | None = None
+    version: int | None = None
+    rule: str | None = None
+    release: int | None = None
+    status: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class RecordRow(Struct, frozen=True):
+    """A decision in a list; the values it was made from are in the single record."""
+
+    id: UUID
+    received_at: datetime
+    decided_at: datetime
+    endpoint: str
+    release: int
+    rule: str
+    unknown: list[str]
+    model: str | None
+    version: int | None
+    package_digest: str | None
+    key_id: str
+    request_id: str | None
+    subject_ref: str | None
+    decision: str | None
+    decision_rule: str | None
+    status: int
+    durability: str
+    retention_class: str
+    latency_us: int
+    explain: int
+    reason: str | None
+    rows: int
+    writer: str
+    seq: int
+
+
+class Record(RecordRow, frozen=True, kw_only=True):
+    """A decision with everything it was made from.
+
+    Attributes:
+        features: as received.
+        defaults: features whose default was applied.
+        outputs: of the model.
+        error: the problem document that was answered instead.
+        part: digest of the columnar part this record stands for.
+    """
+
+    features: Any
+    context: Any
+    defaults: list[str]
+    outputs: Any
+    error: Any
+    idempotency_key: str | None
+    part: str | None
+    traceparent: str | None
+    batch: int
+    leaf: int
+
+
+class Explanation(Struct, frozen=True):
+    """Why the model said what it said.
+
+    Attributes:
+        state: ``done``, ``mismatch`` or ``failed``; ``pending`` while the explainer is at work,
+            ``none`` when nobody asked for one.
+        base: margin of the reference.
+        phi: contribution of each feature to the margin.
+        reasons: the strongest ones in words.
+    """
+
+    state: str
+    method: str | None = None
+    space: str | None = None
+    base: float | None = None
+    phi: dict[str, float] = {}
+    reasons: list[str] = []
+    residual: float | None = None
+    detail: str | None = None
+    created_at: datetime | None = None
+
+
+class ReleaseFacts(Struct, frozen=True):
+    """The release that decided."""
+
+    id: UUID
+    number: int
+    digest: str
+    state: str | None
+    proposed_by: str
+    editors: list[str]
+    justification: str
+    at: datetime
+
+
+class ModelFacts(Struct, frozen=True):
+    """The model version that scored."""
+
+    name: str
+    version: int
+    package: str | None
+    state: str | None
+    trained_by: str
+    contributors: list[str]
+    run_id: UUID | None
+
+
+class Approval(Struct, frozen=True):
+    """Who agreed to what, and when.
+
+    Attributes:
+        what: ``model NAME vN`` or ``release ENDPOINT N``.
+    """
+
+    what: str
+    approver: str
+    role: str | None
+    key_id: str
+    issued_at: datetime
+    expires_at: datetime
+
+
+class LinkedEvent(Struct, frozen=True):
+    """An outcome, an override, or another event about this decision."""
+
+    id: UUID
+    at: datetime
+    kind: str
+    actor: str
+    body: Any
+
+
+class Evidence(Struct, frozen=True):
+    """One decision and everything that led to it."""
+
+    record: Record
+    explanation: Explanation
+    release: ReleaseFacts | None
+    model: ModelFacts | None
+    approvals: list[Approval]
+    events: list[LinkedEvent]
