@@ -13,6 +13,7 @@ from litestar.openapi.config import OpenAPIConfig
 from compiler.errors import AppError
 from control_plane import deps, problem
 from control_plane.approvals import routes as approvals
+from control_plane.audit import routes as audit
 from control_plane.datasets import routes as datasets
 from control_plane.endpoints import routes as endpoints
 from control_plane.identity import routes as identity
@@ -56,6 +57,7 @@ ROUTES: list[ControllerRouterHandler] = [
     *datasets.ROUTE_HANDLERS,
     *jobs.ROUTE_HANDLERS,
     *training.ROUTE_HANDLERS,
+    *audit.ROUTE_HANDLERS,
 ]
 """Handlers below ``/api``, topic by topic."""
 
