@@ -28,10 +28,10 @@ def play_records(scene: Scene, given: list[Given]) -> None:
     )
     rows = scene.wait_for("the records to be shipped to PostgreSQL", found)
     scene.narrator.rows(
-        "   record", "subject", "rule", "model", "decision", "status", "µs",
+        "record", "subject", "rule", "model", "decision", "status", "µs",
         rows=[
             (
-                f"   {row['id']}", str(row["subject_ref"])[:20] + "…", row["rule"],
+                f"{row['id']}", str(row["subject_ref"])[:20] + "…", row["rule"],
                 f"{row['model']} v{row['version']}", str(row["decision"]), str(row["status"]),
                 str(row["latency_us"]),
             )

@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from rich.text import Text
 
 from compiler.errors import AppError
@@ -85,13 +84,12 @@ class Narrator:
         self._print(line)
 
     def rows(self, *columns: str, rows: list[tuple[str, ...]]) -> None:
-        """A small table."""
-        table = Table(box=None, pad_edge=False, header_style="bold dim")
-        for column in columns:
-            table.add_column(column, overflow="fold")
-        for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
-        self.console.print(table)
+        """A small table: columns as wide as they need, lines never broken."""
+        lines = [columns, *rows]
+        widths = [max(len(line[n]) for line in lines) for n in range(len(columns))]
+        for number, line in enumerate(lines):
+            text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            self._print(Text(f"     {text.rstrip()}", style="" if number else "bold dim"))
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:

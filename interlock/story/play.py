@@ -52,7 +52,7 @@ def play(env: Environment, console: Console, stopped: threading.Event) -> bool:
         console.print(f"   {narrator.held} steps held before; see {env.home.log}", soft_wrap=True)
         return False
     took = time.perf_counter() - started
-    _end(scene, env, console, f"{narrator.held} steps held in {took:.0f} s")
+    _end(scene, env, console, f"{narrator.held} in {took:.0f} s")
     return True
 
 

@@ -64,7 +64,7 @@ def play_requests(scene: Scene) -> list[Given]:
         )  # fmt: skip
         table.append(
             (
-                f"   {applicant.subject}",
+                f"{applicant.subject}",
                 f"{features['credit_amount']:,} DM, {features['duration_in_month']} months",
                 body["rule"],
                 f"{body['model']} v{body['version']}",
@@ -73,7 +73,7 @@ def play_requests(scene: Scene) -> list[Given]:
                 f"{took_ms:.1f}",
             )
         )
-    columns = ("   applicant", "asks for", "rule", "model", "p(bad)", "decision", "ms")
+    columns = ("applicant", "asks for", "rule", "model", "p(bad)", "decision", "ms")
     scene.narrator.rows(*columns, rows=table)
     expected = [(a.rule, cast.ROUTES[a.rule]) for a in cast.applicants()]
     got = [(answer.rule, answer.model) for answer in given]

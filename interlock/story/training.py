@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from compiler.signing import sign
+from compiler.statements import MODEL_APPROVAL, ModelApproval, encode_statement, format_time
 from interlock.story import cast
 from interlock.story.cast import COMPLIANCE, MANAGER, MODELS, SCIENTIST, Plan
 from interlock.story.client import Answer
@@ -128,12 +131,12 @@ def _show(scene: Scene, versions: dict[str, int]) -> None:
     bodies = [scene.read(SCIENTIST, version_path(*version)) for version in versions.items()]
     scene.narrator.tell(f"on {bodies[0]['metrics']['rows']} rows that training never saw:")
     scene.narrator.rows(
-        "   model", "AUC (95 %)", "accuracy", "log loss", "Brier", "signed package",
+        "model", "AUC (95 %)", "accuracy", "log loss", "Brier", "signed package",
         rows=[_metrics_row(body) for body in bodies],
     )  # fmt: skip
     scene.narrator.tell("the exported package against the pipeline that was fitted:")
     scene.narrator.rows(
-        "   model", "rows compared", "largest difference", "tolerance", "labels that differ",
+        "model", "rows compared", "largest difference", "tolerance", "labels that differ",
         rows=[_parity_row(body) for body in bodies],
     )  # fmt: skip
     scene.narrator.check(
@@ -146,7 +149,7 @@ def _metrics_row(body: dict[str, Any]) -> tuple[str, ...]:
     metrics = body["metrics"]
     low, high = metrics["intervals"]["roc_auc"]
     return (
-        f"   {body['model']} v{body['version']}",
+        f"{body['model']} v{body['version']}",
         f"{metrics['roc_auc']:.3f} ({low:.2f} to {high:.2f})",
         *(f"{metrics[name]:.3f}" for name in ("accuracy", "log_loss", "brier")),
         body["package"][:23] + "…",
@@ -156,7 +159,7 @@ def _metrics_row(body: dict[str, Any]) -> tuple[str, ...]:
 def _parity_row(body: dict[str, Any]) -> tuple[str, ...]:
     parity = body["parity"]
     return (
-        f"   {body['model']}",
+        f"{body['model']}",
         ", ".join(f"{count:,} {group}" for group, count in parity["rows"].items()),
         f"{max(parity['largest_difference'].values()):.1e}",
         f"{parity['tolerance']:.0e}",
@@ -193,14 +196,22 @@ def _states(body: dict[str, Any]) -> list[str]:
 
 
 def _refused(scene: Scene, path: str) -> None:
-    """The data scientist tries it with a perfectly good signature."""
-    answer = scene.client(SCIENTIST).call("GET", f"{path}/statement")
-    if answer.status < 400:
-        envelope = scene.sign_statement(SCIENTIST, answer.body)
-    else:
-        statement = scene.read(MANAGER, f"{path}/statement")
-        envelope = scene.sign_statement(SCIENTIST, statement)
-    shown = {"envelope": "signed by Dana's own key"}
+    """The data scientist words the statement himself and signs it with a perfectly good key."""
+    version = scene.read(SCIENTIST, path)
+    now = datetime.now(UTC)
+    statement = ModelApproval(
+        package=version["package"],
+        model=version["model"],
+        version=version["version"],
+        reports=tuple(report["digest"] for report in version["reports"]),
+        policy="I trained it, I know it is good",
+        approver=SCIENTIST.email,
+        issued_at=format_time(now),
+        expires_at=format_time(now + timedelta(days=30)),
+    )
+    key = scene.signing_key(SCIENTIST)
+    envelope = sign(MODEL_APPROVAL, encode_statement(statement), key).decode()
+    shown = {"envelope": f"statement signed by {key.id}, Dana's own key"}
     answer = scene.ask(SCIENTIST, "POST", f"{path}/approve", {"envelope": envelope}, show=shown)
     scene.tell(answer)
     scene.narrator.check(
