@@ -38,11 +38,11 @@ def order(**changes):
 
 
 @pytest.fixture
-def worker_settings(control_settings, house):
+def worker_settings(control_settings, house, role_url):
     home = control_settings.home
     house.builder.save(home / "builder.key")
     return WorkerSettings(
-        control_settings.database_url,
+        role_url("interlock_worker"),
         control_settings.artifact_store,
         home,
         home / "builder.key",
