@@ -125,7 +125,7 @@ def _predict(batch: pa.RecordBatch, plan: BulkPlan, first_row: int) -> pa.Record
     )
     if plan.strict:
         answers.errors = check_rows(columns, rows, plan.features)
-    sound = np.equal(answers.errors, None).astype(bool)
+    sound = np.asarray([error is None for error in answers.errors.tolist()], bool)
     for index in np.unique(chosen).tolist():
         model = plan.routes[index].model
         members = np.flatnonzero((chosen == index) & sound)

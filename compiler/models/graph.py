@@ -18,7 +18,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from skl2onnx import to_onnx
-from skl2onnx.common.data_types import FloatTensorType
+from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 from sklearn.pipeline import Pipeline
 
 from compiler.errors import AppError
@@ -32,6 +32,16 @@ from compiler.schema import OutputSchema
 INPUT = "row"
 OPSET = {"": 18, "ai.onnx.ml": 3}
 IR_VERSION = 9
+IN_DOUBLE = {
+    "GaussianNB",
+    "KNeighborsClassifier",
+    "KNeighborsRegressor",
+    "KMeans",
+    "MiniBatchKMeans",
+    "MLPClassifier",
+    "MLPRegressor",
+}
+"""Estimators whose float32 sums depend on the batch; computed in float64, answered in float32."""
 
 
 class ConversionError(AppError):
@@ -75,7 +85,11 @@ def emit_model(lowered: Lowered, output: OutputSchema) -> Built:
         served = nodes[-1].output[0]
         outputs = [helper.make_tensor_value_info(served, TensorProto.FLOAT, [None, columns])]
     else:
-        tail = _convert(lowered, width)
+        wide = type(lowered.estimator).__name__ in IN_DOUBLE
+        if wide:
+            nodes.append(helper.make_node("Cast", [current], ["wide"], to=TensorProto.DOUBLE))
+            current = "wide"
+        tail = _convert(lowered, output, wide=wide)
         versions.update({entry.domain: entry.version for entry in tail.opset_import})
         produced = _append_tail(tail, current, nodes, constants)
         outputs = _emit_outputs(lowered.estimator, output, produced, nodes, constants)
@@ -114,20 +128,27 @@ def _renamed(constant: onnx.TensorProto) -> onnx.TensorProto:
     return copy
 
 
-def _convert(lowered: Lowered, width: int) -> onnx.ModelProto:
+def _convert(lowered: Lowered, output: OutputSchema, *, wide: bool) -> onnx.ModelProto:
+    width = lowered.encoding.width
+    if output.task == "classification" and not hasattr(lowered.estimator, "predict_proba"):
+        raise ConversionError(
+            f"{type(lowered.estimator).__name__} answers no probabilities",
+            hint="fit it with probability=True, or wrap it in CalibratedClassifierCV",
+        )
     steps = [lowered.twin, *lowered.rest] if lowered.twin is not None else list(lowered.rest)
     estimator = lowered.estimator
     options: dict[int, dict[str, Any]] = {}
     if hasattr(estimator, "predict_proba"):
         options[id(estimator)] = {"zipmap": False}
     whole = estimator
+    kind = DoubleTensorType if wide else FloatTensorType
     if steps:
         named = [(f"step{place}", step) for place, step in enumerate(steps)]
         whole = Pipeline([*named, ("estimator", estimator)])
     try:
         converted: onnx.ModelProto = to_onnx(
             whole,
-            initial_types=[("tail_row", FloatTensorType([None, width]))],
+            initial_types=[("tail_row", kind([None, width]))],
             options=options,
             target_opset=OPSET,
         )
@@ -177,6 +198,7 @@ def _emit_outputs(
     constants: list[onnx.TensorProto],
 ) -> list[onnx.ValueInfoProto]:
     """The served outputs only; everything that does not lead to them is pruned afterwards."""
+    wide = type(estimator).__name__ in IN_DOUBLE
     if output.task == "classification":
         order = class_order(estimator, output)
         name = produced[1]
@@ -184,19 +206,20 @@ def _emit_outputs(
             constants.append(numpy_helper.from_array(np.asarray(order, np.int64), "class_order"))
             nodes.append(helper.make_node("Gather", [name, "class_order"], ["ordered"], axis=1))
             name = "ordered"
-        outputs = [_float_output(nodes, name, "probabilities", len(order))]
+        outputs = [_float_output(nodes, name, "probabilities", len(order), wide=wide)]
         if not label_is_argmax(estimator):
             outputs.append(_label_output(estimator, output, produced[0], nodes, constants))
         return outputs
     if output.task == "regression":
-        return [_float_output(nodes, produced[0], "value", 1)]
+        return [_float_output(nodes, produced[0], "value", 1, wide=wide)]
     nodes.append(
         helper.make_node("Identity", [produced[0]], ["cluster"]),
     )
     constants.append(numpy_helper.from_array(np.asarray([1], np.int64), "distance_axis"))
     nodes.append(
-        helper.make_node("ReduceMin", [produced[1], "distance_axis"], ["distance"], keepdims=1)
+        helper.make_node("ReduceMin", [produced[1], "distance_axis"], ["nearest"], keepdims=1)
     )
+    nodes.append(helper.make_node("Cast", ["nearest"], ["distance"], to=TensorProto.FLOAT))
     return [
         helper.make_tensor_value_info("cluster", TensorProto.INT64, [None]),
         helper.make_tensor_value_info("distance", TensorProto.FLOAT, [None, 1]),
@@ -204,9 +227,12 @@ def _emit_outputs(
 
 
 def _float_output(
-    nodes: list[onnx.NodeProto], name: str, served: str, width: int
+    nodes: list[onnx.NodeProto], name: str, served: str, width: int, *, wide: bool
 ) -> onnx.ValueInfoProto:
     """Give a tensor its served name by renaming what produces it: no copy at run time."""
+    if wide:
+        nodes.append(helper.make_node("Cast", [name], [served], to=TensorProto.FLOAT))
+        return helper.make_tensor_value_info(served, TensorProto.FLOAT, [None, width])
     while True:
         source = next(node for node in nodes if name in node.output)
         if source.op_type != "Identity":

@@ -77,7 +77,7 @@ SUPPORTED: tuple[Supported, ...] = (
     ),
     Supported("naive_bayes", _C, "sklearn.naive_bayes.GaussianNB", "other", seeded=False),
     Supported("k_neighbors", _C, "sklearn.neighbors.KNeighborsClassifier", "other", seeded=False),
-    Supported("svc", _C, "sklearn.svm.SVC", "other"),
+    Supported("svc", _C, "sklearn.svm.SVC", "other", defaults={"probability": True}),
     Supported("voting", _C, "sklearn.ensemble.VotingClassifier", "other", seeded=False),
     Supported("stacking", _C, "sklearn.ensemble.StackingClassifier", "other", seeded=False),
     Supported(
