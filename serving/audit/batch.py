@@ -58,10 +58,6 @@ class Group(Struct):
     last_us: int
     explain: int = 0
 
-    def root(self) -> bytes:
-        """Merkle root over the rows in order."""
-        return merkle.root([row.leaf for row in self.rows])
-
 
 class Counts(Struct):
     """What became of the frames of one range; together they account for every sequence number."""

@@ -19,7 +19,7 @@ from serving.audit import merkle
 from serving.audit.chain import CHECKPOINT_TYPE, GENESIS, Batch, Checkpoint, next_head
 from serving.audit.link import day_of
 from serving.audit.row import EVENT_COLUMNS, leaf_bytes, stored_values
-from serving.audit.store import NEXT_BATCHES, WRITE_BATCH
+from serving.audit.store import NEXT_BATCHES, NewBatch, write_batch
 
 LOCK = 0x494C4348
 """Advisory lock of the chain."""
@@ -91,10 +91,8 @@ async def _batch_events(connection: asyncpg.Connection) -> None:
     for number, (key, rows) in zip(numbers, groups.items(), strict=True):
         leaves = [merkle.leaf_hash(leaf_bytes(values)) for values in rows]
         times = [values[1] for values in rows]
-        await connection.execute(
-            WRITE_BATCH, number, "events", *key, len(rows), merkle.root(leaves), min(times),
-            max(times),
-        )  # fmt: skip
+        span = (min(times), max(times))
+        await write_batch(connection, NewBatch(number, "events", *key, leaves, span))
         await connection.execute(WRITE_LEAVES, ids[key], number)
         await connection.execute(DONE_EVENTS, ids[key])
 

@@ -8,11 +8,14 @@ nowhere else.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import date
 from typing import Any
 
 import asyncpg
+from msgspec import Struct
 
 from compiler.errors import AppError
+from serving.audit import merkle
 from serving.audit.batch import Group, Row, Shipment
 from serving.audit.frame import RECORD
 from serving.audit.row import (
@@ -48,8 +51,9 @@ RETURNING 1
 """
 
 WRITE_BATCH = """
-INSERT INTO audit_batches (id, kind, retention_class, day, leaves, root, first_at, last_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO audit_batches
+       (id, kind, retention_class, day, leaves, root, leaf_hashes, first_at, last_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 """
 
 NEXT_BATCHES = "SELECT nextval('audit_batch_ids') FROM generate_series(1, $1)"
@@ -180,19 +184,43 @@ async def write_groups(connection: asyncpg.Connection, groups: Sequence[Group]) 
     numbers = [row[0] for row in await connection.fetch(NEXT_BATCHES, len(groups))]
     for number, group in zip(numbers, groups, strict=True):
         await copy_rows(connection, number, group.rows)
-        await connection.execute(
-            WRITE_BATCH,
+        batch = NewBatch(
             number,
             "records",
             group.retention_class,
             group.day,
-            len(group.rows),
-            group.root(),
-            group.first_us,
-            group.last_us,
+            [row.leaf for row in group.rows],
+            (group.first_us, group.last_us),
         )
+        await write_batch(connection, batch)
         if group.explain:
             await connection.execute(WANT_EXPLANATIONS, number, group.explain)
+
+
+class NewBatch(Struct, frozen=True):
+    """A batch to be written; ``span_us`` are its first and last time in microseconds."""
+
+    id: int
+    kind: str
+    retention_class: str
+    day: date
+    leaves: list[bytes]
+    span_us: tuple[int, int]
+
+
+async def write_batch(connection: asyncpg.Connection, batch: NewBatch) -> None:
+    """Write a batch; a trigger puts it on the list of those that the chain lacks."""
+    await connection.execute(
+        WRITE_BATCH,
+        batch.id,
+        batch.kind,
+        batch.retention_class,
+        batch.day,
+        len(batch.leaves),
+        merkle.root(batch.leaves),
+        b"".join(batch.leaves),
+        *batch.span_us,
+    )
 
 
 async def copy_rows(connection: asyncpg.Connection, batch: int, rows: Iterable[Row]) -> None:

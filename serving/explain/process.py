@@ -24,7 +24,7 @@ from compiler.schema_decode import decode_features_slow
 from serving.audit import merkle
 from serving.audit.link import TRANSIENT, DeadlineExceeded, Link, day_of
 from serving.audit.row import leaf_bytes
-from serving.audit.store import NEXT_BATCHES, WRITE_BATCH, copy_explanations
+from serving.audit.store import NEXT_BATCHES, NewBatch, copy_explanations, write_batch
 from serving.explain.explainer import Explainer, load_explainer
 from serving.explain.reasons import in_words
 from serving.settings import ExplainerSettings
@@ -204,10 +204,9 @@ class ExplainerProcess:
         leaves = [merkle.leaf_hash(leaf_bytes(values)) for values in rows]
         number = await connection.fetchval(NEXT_BATCHES, 1)
         await copy_explanations(connection, number, rows, _phi_text)
-        await connection.execute(
-            WRITE_BATCH, number, "explanations", work["retention_class"],
-            day_of(work["first_at"]), len(rows), merkle.root(leaves), rows[0][-1], rows[-1][-1],
-        )  # fmt: skip
+        day, span = day_of(work["first_at"]), (rows[0][-1], rows[-1][-1])
+        batch = NewBatch(number, "explanations", work["retention_class"], day, leaves, span)
+        await write_batch(connection, batch)
 
     async def _pause(self, failures: int) -> None:
         seconds = self.settings.poll_ms / 1000

@@ -149,9 +149,11 @@ CREATE TABLE audit_batches (
   day             date        NOT NULL,
   leaves          integer     NOT NULL CHECK (leaves > 0),
   root            bytea       NOT NULL CHECK (octet_length(root) = 32),
+  leaf_hashes     bytea       NOT NULL,  -- in order: tells which row a wrong root is about
   first_at        timestamptz NOT NULL,
   last_at         timestamptz NOT NULL,
-  created_at      timestamptz NOT NULL DEFAULT clock_timestamp()
+  created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+  CHECK (octet_length(leaf_hashes) = 32 * leaves)
 );
 CREATE INDEX audit_batches_day ON audit_batches (day, retention_class);
 CREATE TABLE audit_chain (
@@ -420,7 +422,7 @@ GRANT USAGE ON SEQUENCE audit_batch_ids TO interlock_shipper, interlock_explaine
 GRANT EXECUTE ON FUNCTION ensure_audit_partitions, close_audit_partition, audit_disposable,
   dispose_audit_partition, audit_stray_rows, audit_classes TO interlock_shipper;
 
-GRANT SELECT ON audit_records, audit_batches TO interlock_explainer;
+GRANT SELECT ON audit_records, audit_batches, audit_subject_keys TO interlock_explainer;
 GRANT INSERT ON audit_explanations, audit_batches TO interlock_explainer;
 GRANT SELECT, UPDATE (next_leaf), DELETE ON audit_unexplained TO interlock_explainer;
 
