@@ -40,6 +40,7 @@ class ColumnScan:
         self.formulas = 0
         self.values: dict[str, int] = {}
         self.overflow = False
+        self.repeats = False
         self.low: float | None = None
         self.high: float | None = None
         self._possible: dict[FeatureType, str] = dict(_PATTERNS)
@@ -64,6 +65,8 @@ class ColumnScan:
             self._see_range(present)
         if not self.overflow:
             self._count(present)
+        elif not self.repeats:
+            self.repeats = pc.count_distinct(present).as_py() < 0.9 * len(present)
 
     def _see_range(self, present: pa.Array) -> None:
         bounds = pc.min_max(present.cast(pa.float64())).as_py()
@@ -76,6 +79,7 @@ class ColumnScan:
             self.values[value] = self.values.get(value, 0) + item["counts"].as_py()
         if len(self.values) > COUNTED:
             self.overflow = True
+            self.repeats = len(self.values) < 0.9 * self.present
             self.values = dict(sorted(self.values.items(), key=_frequent)[:MAX_CATEGORIES])
 
     @property
@@ -102,7 +106,9 @@ class ColumnScan:
         """Whether nearly every row has a value of its own."""
         if self.present < 20:
             return False
-        return self.distinct is None or self.distinct > 0.9 * self.present
+        if self.distinct is None:  # more than could be counted: the later blocks tell
+            return not self.repeats
+        return self.distinct > 0.9 * self.present
 
     def feature(self, *, protected: bool, sensitive: bool) -> Feature:
         """The feature that the column becomes."""
