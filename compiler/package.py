@@ -81,7 +81,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
         format: version of this layout.
         name: model name.
         version: model version.
-        features: inputs in schema order; protected ones are listed and never read.
+        features: inputs; protected ones are listed and never read.
+        order: names of ``features`` in schema order (canonical JSON sorts mappings).
         output: task and labels.
         encoding: how a request becomes a float32 row.
         graph: names of the graph's tensors and how the label is found.
@@ -107,6 +108,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     metrics: dict[str, Any]
     parity: dict[str, Any]
     files: dict[str, FileEntry]
+    order: tuple[str, ...] = ()
     format: Literal["interlock/package/v1"] = FORMAT
 
 
@@ -163,7 +165,7 @@ def write_package(
     entries = {
         name: FileEntry(hashlib.sha256(data).hexdigest(), len(data)) for name, data in files.items()
     }
-    manifest = msgspec.structs.replace(manifest, files=entries)
+    manifest = msgspec.structs.replace(manifest, files=entries, order=tuple(manifest.features))
     _check_names(manifest)
     raw = encode_manifest(manifest)
     digest = package_digest(raw)
@@ -296,10 +298,13 @@ def _parse_manifest(raw: bytes, folder: Path) -> Manifest:
                 "the manifest is not in canonical form", code="package.manifest", at=place
             )
         check_encoding(manifest.encoding, set(manifest.features))
+        if sorted(manifest.order) != sorted(manifest.features):
+            raise PackageError("features and their order differ", code="package.manifest", at=place)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise PackageError(f"not a manifest: {error}", code="package.manifest", at=place) from error
     _check_names(manifest)
-    return manifest
+    features = {name: manifest.features[name] for name in manifest.order}
+    return msgspec.structs.replace(manifest, features=features)
 
 
 def _check_names(manifest: Manifest) -> None:
