@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import threading
@@ -60,8 +61,9 @@ async def _up(env: Environment, console: Console, *, demo: bool, leave: bool) ->
     starting = True
 
     def stop(number: signal.Signals) -> None:
-        if asked_to_stop.is_set():
-            return
+        if asked_to_stop.is_set():  # the second Ctrl-C: the kernel ends the children after us
+            console.print("[red]stopped without draining[/]")
+            os._exit(130)
         asked_to_stop.set()
         console.print(f"[dim]{number.name}: draining[/]")
         if starting:
@@ -79,7 +81,7 @@ async def _up(env: Environment, console: Console, *, demo: bool, leave: bool) ->
                 status = await _story(stack, console, asked_to_stop)
             if not leave and not asked_to_stop.is_set():
                 if not demo and stack.log is not None:
-                    stack.log.console = console
+                    stack.log.show_all = True
                 console.print("[dim]serving; Ctrl-C drains and stops[/]")
                 await asked_to_stop.wait()
     except asyncio.CancelledError:

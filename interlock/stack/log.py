@@ -18,16 +18,16 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 class Log:
-    """Collects lines of every child into one file, and shows them while ``console`` is set.
+    """Collects lines of every child into one file, and shows them while ``show_all`` is set.
 
     Args:
         path: the file; an earlier one over 32 MB is kept as ``.1``.
-        console: where lines are shown, coloured by process; None shows none.
+        console: where lines are shown, coloured by process.
         clock: local time, for tests.
     """
 
     def __init__(
-        self, path: Path, console: Console | None, clock: Callable[[], datetime] = datetime.now
+        self, path: Path, console: Console, clock: Callable[[], datetime] = datetime.now
     ) -> None:
         if path.exists() and path.stat().st_size > ROTATE_BYTES:
             path.replace(path.with_suffix(".log.1"))
@@ -35,10 +35,15 @@ class Log:
         self._clock = clock
         self._colours: dict[str, str] = {}
         self._tails: dict[str, deque[str]] = {}
-        self.console = console
+        self._console = console
+        self.show_all = False
         self.width = 13
 
-    def write(self, who: str, line: str) -> None:
+    def event(self, line: str) -> None:
+        """Record something about the stack itself that people should see at once."""
+        self.write("up", line, show=True)
+
+    def write(self, who: str, line: str, *, show: bool = False) -> None:
         """Record one line of one process."""
         line = _ESCAPES.sub("", line.rstrip())
         if not line:
@@ -46,8 +51,8 @@ class Log:
         stamp = self._clock().strftime("%H:%M:%S.%f")[:-3]
         self._tails.setdefault(who, deque(maxlen=TAIL_LINES)).append(line)
         self._file.write(f"{stamp} {who:<{self.width}} {line}\n")
-        if self.console is not None:
-            self.console.print(self._coloured(stamp, who, line), soft_wrap=True)
+        if show or self.show_all:
+            self._console.print(self._coloured(stamp, who, line), soft_wrap=True)
 
     def _coloured(self, stamp: str, who: str, line: str) -> Text:
         colour = self._colours.setdefault(who, COLOURS[len(self._colours) % len(COLOURS)])

@@ -177,14 +177,22 @@ class Service:
             status = await asyncio.shield(self._ended)
             if self._stopping:
                 return
-            pause = backoff.after(time.monotonic() - self._started_at)
-            self._log.write("up", f"{self.spec.name} {describe(status)}; again in {pause:.1f} s")
             self._changed()
+            await self._again(backoff, describe(status))
+
+    async def _again(self, backoff: Backoff, why: str) -> None:
+        """Start the process after a pause, and after a longer one if even that fails."""
+        while not self._stopping:
+            pause = backoff.after(time.monotonic() - self._started_at)
+            self._log.event(f"{self.spec.name} {why}; again in {pause:.1f} s")
             await asyncio.sleep(pause)
-            if self._stopping:
-                return
             self.restarts += 1
-            self._spawn()
+            try:
+                self._spawn()
+            except OSError as error:  # no memory, too many processes
+                why = f"cannot be started: {error.strerror}"
+            else:
+                return
 
     async def wait_ready(self) -> None:
         """Wait until it does its work for the first time.
@@ -232,7 +240,7 @@ class Service:
             self._send(self.spec.stop_signal)
             done, _ = await asyncio.wait([self._ended], timeout=self.spec.stop_s)
             if not done:
-                self._log.write("up", f"{self.spec.name} did not end in time and is killed")
+                self._log.event(f"{self.spec.name} did not end in time and is killed")
                 self._send(signal.SIGKILL)
                 await self._ended
             self._log.write("up", f"{self.spec.name} is stopped")

@@ -100,7 +100,7 @@ class Stack:
         outer.enter_context(self.home.locked())
         self.home.create()
         passwords = ensure_secrets(self.home)
-        self.log = Log(self.home.log, None)
+        self.log = Log(self.home.log, self._steps.console)
         outer.callback(self.log.close)
         self.log.write("up", f"starting in {self.home.path} as process {os.getpid()}")
 
@@ -126,8 +126,8 @@ class Stack:
             return given
         server = embedded_postgres(self.home, passwords)
         with self._steps.step("PostgreSQL") as step:
-            server.wait_for_previous()
-            created = await asyncio.to_thread(_prepare, server, step.say)
+            await asyncio.to_thread(server.wait_for_previous)
+            created = await asyncio.to_thread(_prepare, server, step.wait)
             await group.start(services.postgres_service(server))
             await group.ready()
             await create_database(server)
@@ -166,7 +166,7 @@ class Stack:
                 for role in roles:
                     await group.start(self._role(role, redis_url, listeners))
             exit_stack.callback(close_all, listeners)  # the door closes before the drain
-            step.say("waiting for " + ", ".join(services.ROLES))
+            step.wait("waiting for " + ", ".join(services.ROLES))
             await asyncio.gather(*(group.ready() for group in groups))
             for role in services.ROLES:
                 self.services[role].check_alive()
@@ -245,8 +245,8 @@ def close_all(sockets: list[socket.socket]) -> None:
         each.close()
 
 
-def _prepare(server: EmbeddedPostgres, say: Callable[[str], None]) -> bool:
+def _prepare(server: EmbeddedPostgres, tell: Callable[[str], None]) -> bool:
     """Create the data folder if there is none, telling what takes a moment."""
     if not (server.data / "PG_VERSION").exists():
-        say("creating the database")
+        tell("creating the database")
     return server.prepare()

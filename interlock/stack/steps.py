@@ -16,8 +16,9 @@ NAME_WIDTH = 11
 class Step:
     """One step while it runs."""
 
-    def __init__(self, name: str, status: Status | None) -> None:
+    def __init__(self, name: str, console: Console, status: Status | None) -> None:
         self._name = name
+        self._console = console
         self._status = status
         self.detail = ""
 
@@ -26,6 +27,12 @@ class Step:
         self.detail = detail
         if self._status is not None:
             self._status.update(f"{self._name:<{NAME_WIDTH}} {escape(detail)}")
+
+    def wait(self, detail: str) -> None:
+        """What takes a moment now; off a terminal this is a line of its own."""
+        self.say(detail)
+        if self._status is None:
+            self._console.print(f"  {self._name:<{NAME_WIDTH}} {escape(detail)} ...")
 
 
 class Steps:
@@ -45,7 +52,7 @@ class Steps:
         """Show a step; a failure is marked and passed on."""
         start = self._clock()
         status = self.console.status(name) if self.console.is_terminal else None
-        step = Step(name, status)
+        step = Step(name, self.console, status)
         if status is not None:
             status.start()
         mark, style = "x", "red"

@@ -54,6 +54,7 @@ class Client:
         parts = urlsplit(base_url)
         assert parts.hostname is not None
         self._connection = http.client.HTTPConnection(parts.hostname, parts.port, TIMEOUT_S)
+        self._used = 0.0
 
     def call(
         self,
@@ -84,10 +85,13 @@ class Client:
             sent["Content-Type"] = "application/json"
             body = msgspec.json.encode(body)
         sent.update(headers or {})
+        if time.monotonic() - self._used > REUSE_S:
+            self._connection.close()
         try:
             self._connection.request(method, path, body, sent)
             response = self._connection.getresponse()
             raw = response.read()
+            self._used = time.monotonic()
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             raise ConnectionError(f"{method} {path}: {error or type(error).__name__}") from error

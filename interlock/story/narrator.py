@@ -35,6 +35,8 @@ class Narrator:
     def __init__(self, console: Console, clock: Callable[[], float] = time.perf_counter) -> None:
         self.console = console
         self.held = 0
+        self.live = console.is_terminal
+        """Whether bars move; elsewhere progress is told in lines."""
         self._clock = clock
         self._started = clock()
         self._chapter = 0
@@ -93,7 +95,7 @@ class Narrator:
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
-        """Live bars on a terminal; elsewhere the caller's own lines are all there is."""
+        """Live bars, on a terminal."""
         columns = (
             TextColumn("     {task.description:<24}"),
             BarColumn(24),

@@ -39,6 +39,7 @@ def play(env: Environment, console: Console, stopped: threading.Event) -> bool:
             env.home,
             control_url=base_url(env.bind, env.control_port),
             router_url=base_url(env.bind, env.port),
+            workers=env.workers,
             narrator=narrator,
             stopped=stopped,
         )

@@ -34,6 +34,7 @@ class Scene:
         home: keys of people and the memory.
         control_url: base URL of the control plane.
         router_url: base URL of the data plane.
+        workers: router processes of the stack.
         narrator: prints.
         stopped: set when the story shall end.
     """
@@ -44,12 +45,14 @@ class Scene:
         *,
         control_url: str,
         router_url: str,
+        workers: int,
         narrator: Narrator,
         stopped: threading.Event,
     ) -> None:
         self.home = home
         self.router_url = router_url
         self.control_url = control_url
+        self.workers = workers
         self.narrator = narrator
         self.stopped = stopped
         self.anyone = Client(control_url, stopped=stopped)

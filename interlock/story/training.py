@@ -97,7 +97,8 @@ def _start(scene: Scene, plan: Plan) -> str:
 
 def _follow(scene: Scene, runs: dict[str, str]) -> dict[str, dict[str, Any]]:
     """Show progress until every run has ended; the runs as the API tells them."""
-    client, finished = scene.client(SCIENTIST), dict[str, dict[str, Any]]()
+    finished: dict[str, dict[str, Any]] = {}
+    said: dict[str, str] = {}
     with scene.narrator.progress() as bars:
         tasks = {model: bars.add_task(model, total=1.0, step="queued") for model in runs}
 
@@ -105,9 +106,12 @@ def _follow(scene: Scene, runs: dict[str, str]) -> dict[str, dict[str, Any]]:
             for model, run in runs.items():
                 if model in finished:
                     continue
-                body = client.call("GET", f"/api/runs/{run}").body
-                step = str(body.get("step") or body.get("state") or "")
-                bars.update(tasks[model], completed=float(body.get("progress") or 0), step=step)
+                body = scene.read(SCIENTIST, f"/api/runs/{run}")
+                step = body["step"] or body["state"]
+                bars.update(tasks[model], completed=body["progress"], step=step)
+                if not scene.narrator.live and said.get(model) != step:
+                    scene.narrator.tell(f"{model}: {step}, {body['progress']:.0%}")
+                    said[model] = step
                 if body["state"] in ENDED:
                     bars.update(tasks[model], completed=1.0, step=body["state"])
                     finished[model] = body

@@ -1,6 +1,7 @@
 """A supervised process: restarted, stopped in time, never orphaned, every line logged."""
 
 import asyncio
+import io
 import os
 import select
 import signal
@@ -9,6 +10,7 @@ import sys
 from contextlib import asynccontextmanager
 
 import pytest
+from rich.console import Console
 
 from interlock.stack.log import Log
 from interlock.stack.service import Service, ServiceSpec, StartError
@@ -16,7 +18,7 @@ from interlock.stack.service import Service, ServiceSpec, StartError
 
 @pytest.fixture
 def log(tmp_path):
-    log = Log(tmp_path / "all.log", None)
+    log = Log(tmp_path / "all.log", Console(file=io.StringIO()))
     yield log
     log.close()
 
