@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +15,8 @@ from msgspec import Struct
 from compiler.errors import AppError
 
 TIMEOUT_S = 30.0
+REUSE_S = 2.0
+"""An idle connection older than this is opened anew: servers close theirs after five seconds."""
 
 
 class StoryStoppedError(AppError):
