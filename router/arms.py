@@ -65,16 +65,13 @@ class Arm:
     def bind_head(self, endpoint: str, release: int) -> None:
         """Write the part of the answer that is the same for every request."""
         arm = b',"arm":' + _json(self.name) if self.name else b""
-        self.head = (
-            b'"endpoint":%b,"release":%d,"rule":%b,"model":%b,"version":%b%b,"outputs":'
-            % (
-                _json(endpoint),
-                release,
-                _json(self.rule),
-                _json(self.model),
-                _json(self.version),
-                arm,
-            )
+        self.head = b'"endpoint":%b,"release":%d,"rule":%b,"model":%b,"version":%b%b,"outputs":' % (
+            _json(endpoint),
+            release,
+            _json(self.rule),
+            _json(self.model),
+            _json(self.version),
+            arm,
         )
 
 

@@ -142,7 +142,7 @@ class Decider:
             raise unknown_rule(endpoint.rule_ids[-1 - index])
         arm = endpoint.arms[index]
         if arm.__class__ is Arm:
-            return arm  # type: ignore[return-value]
+            return arm
         return choose_arm(arm, f, row)  # type: ignore[arg-type]
 
     def _make_settle(self) -> Callable[..., bytes]:
@@ -170,6 +170,7 @@ class Decider:
             if route_unknowns is not None:
                 unknown = route_unknowns(f, c, received_ns // 1000)
             decision_index = -1
+            decision: str | None
             if out is None:
                 outputs = None
                 decision, decision_rule, adverse = "reject", None, True
@@ -239,11 +240,7 @@ class Decider:
             values[arm.slots[decision_index]] += 1
             values[arm.infer_slot] += infer_ns
             text = record_id.hex()
-            asked = b'"' if row.id is None else b'","request_id":' + _json(row.id)
-            if row.id is None:
-                asked = b'",'
-            else:
-                asked += b","
+            asked = b'",' if row.id is None else b'","request_id":' + _json(row.id) + b","
             return b"".join(
                 (
                     b'{"id":"',

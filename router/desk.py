@@ -139,7 +139,12 @@ class Desk:
     """
 
     def __init__(
-        self, node: str, worker: int, spool: SegmentWriter, counters: Counters, hasher: SubjectHasher
+        self,
+        node: str,
+        worker: int,
+        spool: SegmentWriter,
+        counters: Counters,
+        hasher: SubjectHasher,
     ) -> None:
         self.node = node
         self.worker = worker

@@ -1,24 +1,24 @@
 """What the data plane refuses, drawn as a tree.
 
-    AppError
-    +-- RequestError            the request is not one that this node can answer
-    |   +-- BodyError           400  not JSON, not the request's shape, a damaged tensor
-    |   +-- FeaturesError       422  features do not fit the schema; every problem is listed
-    |   +-- KeyMissingError     401  no credential
-    |   +-- KeyUnknownError     401  a credential that names nobody
-    |   +-- ForbiddenError      403  the key is expired, revoked, or bound to something else
-    |   +-- NotFoundError       404  no such endpoint, release or path
-    |   +-- MethodError         405  the path exists for other methods
-    |   +-- SlowSenderError     408  the request did not arrive in time
-    |   +-- ConflictError       409  an Idempotency-Key seen with another body, or in progress
-    |   +-- TooLargeError       413  the body, or its number of rows
-    |   +-- HeadTooLargeError   431  request line and headers
-    |   +-- QuotaError          429  the key's rate
-    |   +-- ShedError           503  busy, draining, suspended, or no room for evidence
-    |   +-- DeadlineError       504  the caller's time is over
-    +-- ReleaseRefusedError     a release does not check out; the last good one stays
-    +-- StartError              the router could not start
-    +-- ScoringError            500  a model failed on a row that passed validation
+AppError
++-- RequestError            the request is not one that this node can answer
+|   +-- BodyError           400  not JSON, not the request's shape, a damaged tensor
+|   +-- FeaturesError       422  features do not fit the schema; every problem is listed
+|   +-- KeyMissingError     401  no credential
+|   +-- KeyUnknownError     401  a credential that names nobody
+|   +-- ForbiddenError      403  the key is expired, revoked, or bound to something else
+|   +-- NotFoundError       404  no such endpoint, release or path
+|   +-- MethodError         405  the path exists for other methods
+|   +-- SlowSenderError     408  the request did not arrive in time
+|   +-- ConflictError       409  an Idempotency-Key seen with another body, or in progress
+|   +-- TooLargeError       413  the body, or its number of rows
+|   +-- HeadTooLargeError   431  request line and headers
+|   +-- QuotaError          429  the key's rate
+|   +-- ShedError           503  busy, draining, suspended, or no room for evidence
+|   +-- DeadlineError       504  the caller's time is over
++-- ReleaseRefusedError     a release does not check out; the last good one stays
++-- StartError              the router could not start
++-- ScoringError            500  a model failed on a row that passed validation
 """
 
 from __future__ import annotations

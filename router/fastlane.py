@@ -188,9 +188,6 @@ class FastLane(HttpToolsProtocol):
             self._upgrading = True
             return
         door, limits = self.door, self.door.http
-        self.phase = BODY
-        self.since = door.now
-        self._size = 0
         version = self.parser.get_http_version()
         self._keep = version == "1.1" and self.parser.should_keep_alive()
         head = read_head(self.parser.get_method(), self.url, self.headers)
@@ -203,7 +200,12 @@ class FastLane(HttpToolsProtocol):
             self._end_with(head.error, head)
         elif head.length is not None and head.length > limits.max_body_bytes and not head.streams:
             self._end_with(too_large(limits.max_body_bytes), head)
-        elif door.fast and head.is_fast and not self._busy and door.plane.takes_fast(head):
+        if self.ended:
+            return
+        self.phase = BODY
+        self.since = door.now
+        self._size = 0
+        if door.fast and head.is_fast and not self._busy and door.plane.takes_fast(head):
             self._head = head
             self._chunks = []
             if head.expect and head.has_body:
@@ -291,15 +293,24 @@ class FastLane(HttpToolsProtocol):
 
     def _end_with(self, error: AppError, head: Head | None = None) -> None:
         """Refuse what came and read no further; answers that are outstanding still go first."""
+        cut_off = self.phase == BODY and self._head is None  # the slow lane waits for its body
         self.phase = IDLE
         self._head = None
         reply = self.door.plane.refuse(head, error, close=True)
-        if self._busy:
+        if cut_off and not self.pipeline:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            if self.cycle.response_started:
+                self.ended = True
+                self.transport.close()
+                return
+        elif self._busy:
             self.ended = True
             for cycle, _ in self.pipeline:
                 cycle.keep_alive = False
             self.cycle.keep_alive = False
             return
+        self._keep = False
         self._write(reply, bare=head is not None and head.bare)
 
     def on_response_complete(self) -> None:
@@ -320,7 +331,7 @@ class FastLane(HttpToolsProtocol):
         elif self.phase == HEAD and waited > limits.head_timeout_s:
             self._end_with(SlowSenderError("the headers did not arrive in time"))
         elif self.phase == BODY and waited > limits.body_timeout_s and not self._streams:
-            self._late_body()
+            self._end_with(SlowSenderError("the body did not arrive in time"), self._head)
         elif self.phase == IDLE and not self._busy:
             self._check_idle(waited)
 
@@ -328,13 +339,6 @@ class FastLane(HttpToolsProtocol):
     def _streams(self) -> bool:
         head = self.scope["state"].get("head") if self._head is None and self.scope else self._head  # type: ignore[typeddict-item]
         return isinstance(head, Head) and head.streams
-
-    def _late_body(self) -> None:
-        if self._head is not None:
-            self._end_with(SlowSenderError("the body did not arrive in time"), self._head)
-        else:
-            self.ended = True
-            self.transport.close()
 
     def _check_idle(self, waited: float) -> None:
         limits = self.door.http

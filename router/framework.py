@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from litestar import Litestar
-from litestar.handlers import asgi
+from litestar import Litestar, Request, route
+from litestar.types import ASGIApp
 
 from router.app import Receive, Scope, Send, answer_fast_route, answer_or_fail
 from router.handlers.slow import SLOW_HANDLERS
@@ -15,28 +15,34 @@ from router.routes import ROUTES
 
 def build_framework(plane: Plane) -> Litestar:
     """The framework with one handler per path of the table."""
-    paths: dict[str, None] = {route.path: None for route in ROUTES}
+    methods: dict[str, list[str]] = {}
+    for each in ROUTES:
+        methods.setdefault(each.path, []).append(each.method.decode())
+        if each.method == b"GET":
+            methods[each.path].append("HEAD")
     return Litestar(
-        route_handlers=[_handler(path, plane) for path in paths],
+        route_handlers=[_handler(path, names, plane) for path, names in methods.items()],
         openapi_config=None,
         logging_config=None,
     )
 
 
-def _handler(path: str, plane: Plane) -> Any:
-    """One path: the head already says which operation it is."""
+def _handler(path: str, methods: list[Any], plane: Plane) -> Any:
+    """One path: the head already says which operation it is; the body is read by who needs it."""
 
-    @asgi(path=path.replace("}", ":str}"), copy_scope=False)
-    async def handle(scope: Any, receive: Any, send: Any) -> None:
+    async def respond(scope: Any, receive: Any, send: Any) -> None:
         await _dispatch(plane, scope, receive, send)
+
+    @route(path.replace("}", ":str}"), http_method=methods)
+    async def handle(request: Request[Any, Any, Any]) -> ASGIApp:
+        return respond
 
     return handle
 
 
 async def _dispatch(plane: Plane, scope: Scope, receive: Receive, send: Send) -> None:
     head = scope["state"]["head"]
-    route = head.route
-    handler = SLOW_HANDLERS.get(route.name)
+    handler = SLOW_HANDLERS.get(head.route.name)
     if handler is None:
         await answer_fast_route(plane, scope, receive, send)
     else:

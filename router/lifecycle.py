@@ -92,9 +92,7 @@ class Worker:
             await stack.enter_async_context(self._feeding(had_copy=had_copy))
             await stack.enter_async_context(task(self._tick(), "tick"))
             self._take_signals()
-            serving = asyncio.create_task(
-                self.server.serve(sockets=[self.listener]), name="serve"
-            )
+            serving = asyncio.create_task(self.server.serve(sockets=[self.listener]), name="serve")
             await self._announce(serving, on_ready)
             await serving
         _log.info("worker %d stopped", self.number)

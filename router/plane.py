@@ -213,11 +213,15 @@ class Plane:
         try:
             plain = stream.decompress(body, self._max_body + 1)
         except zlib.error as error:
-            raise BodyError(f"the compressed body is damaged: {error}", code="body.encoding") from error
+            raise BodyError(
+                f"the compressed body is damaged: {error}", code="body.encoding"
+            ) from error
         if len(plain) > self._max_body:
             raise too_large(self._max_body)
         if not stream.eof or stream.unused_data:
-            raise BodyError("the compressed body is cut off or has more behind it", code="body.encoding")
+            raise BodyError(
+                "the compressed body is cut off or has more behind it", code="body.encoding"
+            )
         return plain
 
     def _live(self, head: Head, body: bytes) -> Answer:
@@ -250,4 +254,3 @@ def too_large(limit: int) -> TooLargeError:
         f"expected a body of at most {limit} bytes",
         hint="send several requests, or use the stream",
     )
-

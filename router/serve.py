@@ -147,7 +147,11 @@ class Supervisor:
             return
         self._ever_ready = True
         for other in self._children:
-            if other.number == child.number and other is not child and other.started < child.started:
+            if (
+                other.number == child.number
+                and other is not child
+                and other.started < child.started
+            ):
                 other.drain()
 
     def _bury(self) -> None:

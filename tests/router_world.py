@@ -58,7 +58,9 @@ def envelope(payload_type: str, statement: Any, key: KeyPair) -> bytes:
     return sign(payload_type, encode_statement(statement), key)
 
 
-def approve_model(ref: ModelRef, key: KeyPair | None = None, person: str = APPROVER_PERSON) -> bytes:
+def approve_model(
+    ref: ModelRef, key: KeyPair | None = None, person: str = APPROVER_PERSON
+) -> bytes:
     approval = ModelApproval(
         ref.package, ref.name, ref.version, (), "one manager", person, ISSUED, EXPIRES
     )

@@ -62,9 +62,7 @@ CATALOGUE: tuple[Metric, ...] = (
         "Rows decided, by rule, model and decision.",
     ),
     Metric(INFER, "counter", "Time spent in models.", NANO),
-    Metric(
-        "interlock_requests_refused_total", "counter", "Requests refused, by status and code."
-    ),
+    Metric("interlock_requests_refused_total", "counter", "Requests refused, by status and code."),
     Metric(
         "interlock_features_tolerated_total",
         "counter",

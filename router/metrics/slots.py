@@ -30,7 +30,7 @@ OVERFLOW = "interlock_metric_series_dropped_total"
 _length = struct.Struct("<q")
 
 
-def series(name: str, **labels: object) -> str:
+def series(name: str, /, **labels: object) -> str:
     """A series in the text format of Prometheus.
 
     >>> series("requests_total", endpoint="credit", status=200)

@@ -180,7 +180,9 @@ def _arm(rule: str, leaf: Any, model_arm: Callable[..., Arm]) -> Arm | Split:
             return Arm(rule, reason=leaf.reason)
         case ast.SplitConsequent():
             arms = tuple(model_arm(rule, a.model, a.version, a.name) for a in leaf.arms)
-            return Split(rule, arms, arm_chooser(leaf.salt, [a.weight for a in leaf.arms]), leaf.unit)
+            return Split(
+                rule, arms, arm_chooser(leaf.salt, [a.weight for a in leaf.arms]), leaf.unit
+            )
     raise ReleaseRefusedError(
         f"rule {rule!r} has a consequent that is parsed, not yet served: {type(leaf).__name__}",
         code="release.consequent",

@@ -23,7 +23,9 @@ async def listen(url: str, rung: asyncio.Event) -> None:
     library = await asyncio.to_thread(_library)  # a third of a second of imports, off the loop
     said = False
     while True:
-        client = library.Redis.from_url(url, socket_connect_timeout=RETRY_S, health_check_interval=15)
+        client = library.Redis.from_url(
+            url, socket_connect_timeout=RETRY_S, health_check_interval=15
+        )
         try:
             async with client.pubsub() as channel:
                 await channel.subscribe(CHANNEL)

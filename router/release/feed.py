@@ -263,7 +263,9 @@ def _changes(before: Current, after: Current) -> list[str]:
             lines.append(f"serving {name} release {endpoint.number} ({endpoint.digest[:19]})")
         if endpoint.suspended and not (old and old.suspended):
             lines.append(f"{name} is suspended")
-    lines += [f"no longer serving {name}" for name in before.endpoints if name not in after.endpoints]
+    lines += [
+        f"no longer serving {name}" for name in before.endpoints if name not in after.endpoints
+    ]
     return lines
 
 
