@@ -109,7 +109,7 @@ def refuse_unguarded(app: Litestar) -> None:
 def handlers(app: Litestar) -> list[tuple[str, Any]]:
     """Every (path, HTTP handler) of the application, in order of registration."""
     return [
-        (route.path_format, handler)
+        (route.path, handler)
         for route in app.routes
         for handler in getattr(route, "route_handlers", ())
         if getattr(handler, "http_methods", {"OPTIONS"}) != {"OPTIONS"}

@@ -109,6 +109,23 @@ class Person:
         assert answer.status in (200, 201, 204), answer.raw
         return answer.body
 
+    async def refused(
+        self, method: str, path: str, body: Any = None, **headers: str
+    ) -> tuple[int, str]:
+        """Status and code of a call that must be refused."""
+        answer = await self.call(method, path, body, **headers)
+        assert answer.status >= 400, answer.raw
+        return answer.status, answer.code
+
+    async def read_reports(self, path: str) -> None:
+        """Open every report of a version."""
+        for report in await self.get(path + "/reports"):
+            await self.get(f"{path}/reports/{report['name']}")
+
+    async def approve(self, path: str) -> Any:
+        """Fetch the statement of a version or release, sign it, hand it in."""
+        return await self.post(path + "/approve", self.sign(await self.get(path + "/statement")))
+
     def sign(self, statement: dict[str, Any], **changes: Any) -> dict[str, str]:
         """The body of an approval: the statement, signed with this person's key."""
         payload = base64.b64decode(statement["payload"])
@@ -286,3 +303,27 @@ def packages(house: House) -> Callable[..., Awaitable[tuple[int, str]]]:
         return version, digest
 
     return register
+
+
+@pytest.fixture
+async def submitted(staff: dict[str, Person], packages: Any) -> str:
+    """Path of a version that waits for approval and was read by everybody who may judge."""
+    await packages("quick", staff["scientist"])
+    path = "/models/quick/versions/1"
+    await staff["scientist"].post(path + "/submit")
+    for judge in ("manager", "second", "compliance"):
+        await staff[judge].read_reports(path)
+    return path
+
+
+@pytest.fixture
+async def proposed(staff: dict[str, Person], submitted: str) -> str:
+    """Path of a release that the manager edited and proposed; its model is approved."""
+    await staff["second"].approve(submitted)
+    manager = staff["manager"]
+    await manager.post("/endpoints", {"name": "credit"})
+    rules = {"text": "IF amount < 2000 THEN quick ELSE quick"}
+    draft = {"rules": rules, "models": {"quick": 1}}
+    await manager.call("PUT", "/endpoints/credit/draft", draft, If_Match='"0"')
+    body = {"justification": "first"}
+    return "/releases/" + (await manager.post("/endpoints/credit/releases", body))["id"]
