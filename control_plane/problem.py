@@ -145,6 +145,8 @@ def handle_http_error(request: Request[Any, Any, Any], error: HTTPException) -> 
         for item in error.extra or []
         if isinstance(item, dict)
     ]
+    if any(item.message == "'data'" for item in found):  # the framework's word for no body at all
+        found = [Problem("body.shape", "expected a JSON body, got none", "body")]
     detail = found[0].message if found and found[0].message else error.detail
     return _respond(
         _document(status, detail, _FRAMEWORK_CODES.get(status, "request"), found=found),

@@ -62,7 +62,7 @@ async def test_every_role_at_every_route(staff: Any, routes: Any) -> None:
             if permission is None or path == "/api/logout":
                 continue
             tried += 1
-            answer = await staff[name].call(method, address(path), b"")
+            answer = await staff[name].call(method, address(path), body_of(path, handler))
             allowed = permission in ROLES[role]
             denied = answer.status == 403 and answer.code == "permission.denied"
             looked = "demands" in handler.opt and answer.status == 404
@@ -90,7 +90,7 @@ async def test_writes_by_those_without_the_right_leave_no_trace(
         permission = permission_of(handler)
         for name, role in ROLE_OF.items():
             if method != "GET" and permission and permission not in ROLES[role]:
-                answer = await staff[name].call(method, address(path), b"")
+                answer = await staff[name].call(method, address(path), body_of(path, handler))
                 assert 400 <= answer.status < 500
     after = len((await staff["admin"].get("/log?limit=1000"))["items"])
     assert after == before
