@@ -230,7 +230,7 @@ def read_package(
             at=str(folder / MANIFEST),
             hint="the manifest was changed, or another package lies in this folder",
         )
-    manifest = _parse_manifest(raw, folder)
+    manifest = parse_manifest(raw, str(folder / MANIFEST))
     total = sum(entry.bytes for entry in manifest.files.values())
     if total > max_bytes or any(entry.bytes < 0 for entry in manifest.files.values()):
         raise PackageError(
@@ -281,8 +281,13 @@ def verify_signature(package: Package, trust: Trust) -> str:
     return person
 
 
-def _parse_manifest(raw: bytes, folder: Path) -> Manifest:
-    place = str(folder / MANIFEST)
+def parse_manifest(raw: bytes, place: str) -> Manifest:
+    """The manifest in these bytes; ``place`` is for errors.
+
+    Raises:
+        PackageError: ``package.format``, ``package.manifest`` or ``package.path``.
+        EncodingError: the encoding contradicts itself or the features.
+    """
     try:
         version = msgspec.json.decode(raw, type=_Version)
         if version.format != FORMAT:
