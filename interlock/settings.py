@@ -177,11 +177,6 @@ class Environment(Struct, frozen=True):
             )
         return self.database_url
 
-    @property
-    def spool_dir(self) -> Path:
-        """Segments of this node."""
-        return self.spool / self.node
-
 
 def read_environment(
     environ: Mapping[str, str] | None = None, *, home: Path | None = None, role: str = ""

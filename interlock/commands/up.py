@@ -94,11 +94,14 @@ async def _up(env: Environment, console: Console, *, demo: bool, leave: bool) ->
 
 def _welcome(stack: Stack, console: Console) -> None:
     """Where everything is."""
-    for note in stack.notes:
-        console.print(f"[yellow]note[/] {note}")
-    console.print(f"  data plane     {stack.router_url}  (docs at /docs)")
-    console.print(f"  control plane  {stack.control_url}  (docs at /docs)")
-    console.print(f"  home           {stack.home.path}  (log in {stack.home.log})", soft_wrap=True)
+    lines = [f"note: {note}" for note in stack.notes]
+    lines += [
+        f"  data plane     {stack.router_url}  (docs at /docs)",
+        f"  control plane  {stack.control_url}  (docs at /docs)",
+        f"  home           {stack.home.path}  (log in {stack.home.log})",
+    ]
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False)
 
 
 async def _story(stack: Stack, console: Console, asked_to_stop: asyncio.Event) -> int:

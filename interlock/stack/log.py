@@ -14,11 +14,15 @@ from rich.text import Text
 ROTATE_BYTES = 32 << 20
 TAIL_LINES = 12
 COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright_magenta")
+ALARMS = ("WARNING ", "ERROR ", "CRITICAL ")
+"""Lines of our processes that begin like this are always shown."""
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 class Log:
-    """Collects lines of every child into one file, and shows them while ``show_all`` is set.
+    """Collects lines of every child into one file, and shows the important ones.
+
+    Until ``show_all`` is set, those are alarms and what happens to the stack itself.
 
     Args:
         path: the file; an earlier one over 32 MB is kept as ``.1``.
@@ -51,7 +55,7 @@ class Log:
         stamp = self._clock().strftime("%H:%M:%S.%f")[:-3]
         self._tails.setdefault(who, deque(maxlen=TAIL_LINES)).append(line)
         self._file.write(f"{stamp} {who:<{self.width}} {line}\n")
-        if show or self.show_all:
+        if show or self.show_all or line.startswith(ALARMS):
             self._console.print(self._coloured(stamp, who, line), soft_wrap=True)
 
     def _coloured(self, stamp: str, who: str, line: str) -> Text:

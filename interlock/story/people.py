@@ -8,6 +8,7 @@ import msgspec
 
 from compiler.identity import Role, Roster, RosterKey, enrol, read_roster, roster_key, sign_roster
 from compiler.signing import KeyPair, unb64
+from interlock.stack.secrets import write_private
 from interlock.story.cast import ADMIN, PEOPLE, SIGNERS
 from interlock.story.narrator import StoryBrokenError
 from interlock.story.scene import Scene
@@ -86,7 +87,8 @@ def _enrol(scene: Scene) -> None:
             wanted.append(roster_key(pair.public, person.email, role))
     if wanted:
         roster = _with(roster, wanted)
-        envelope: Any = msgspec.json.decode(sign_roster(roster, root))
+        signed = sign_roster(roster, root)
+        envelope: Any = msgspec.json.decode(signed)
         names = {"version": roster.version, "new keys": [key.person for key in wanted]}
         answer = scene.ask(ADMIN, "PUT", "/api/roster", envelope, show=names)
         shown = {"version": answer.body.get("version"), "keys": len(answer.body.get("keys", ()))}
@@ -94,6 +96,8 @@ def _enrol(scene: Scene) -> None:
         scene.narrator.check(
             answer.status == 200, "the roster is signed by the root key and counts"
         )
+        # for commands that work without a server
+        write_private(scene.home.secrets / "roster.json", signed)
     live = {key.person for key in roster.keys if key.revoked_at is None}
     scene.narrator.check(
         {person.email for person in SIGNERS} <= live,

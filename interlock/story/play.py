@@ -50,7 +50,7 @@ def play(env: Environment, console: Console, stopped: threading.Event) -> bool:
     except Exception as error:
         said = str(error) if isinstance(error, AppError | OSError) else _where(error)
         console.print(Text(f"\n   x {said}", style="bold red"), soft_wrap=True)
-        console.print(f"   {narrator.held} steps held before; see {env.home.log}", soft_wrap=True)
+        narrator.tell(f"{narrator.held} steps held before; see {env.home.log}")
         return False
     took = time.perf_counter() - started
     _end(scene, env, console, f"{narrator.held} in {took:.0f} s")

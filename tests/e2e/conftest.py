@@ -43,11 +43,11 @@ def port_options() -> list[str]:
 class RunningStack:
     """An ``interlock up`` that serves."""
 
-    def __init__(self, home: Path, options: list[str]) -> None:
+    def __init__(self, home: Path, options: list[str], given: dict[str, str]) -> None:
         self.home = home
         words = [sys.executable, "-m", "interlock", "up", "--home", str(home), *options]
         self.process = subprocess.Popen(
-            words, env=CLEAN, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            words, env=CLEAN | given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         self.said = ""
         assert self.process.stdout is not None
@@ -83,12 +83,12 @@ def module_ports() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def start_stack() -> Iterator[Callable[[Path, list[str]], RunningStack]]:
+def start_stack() -> Iterator[Callable[..., RunningStack]]:
     """Starts stacks; what still runs at the end is killed."""
     started: list[RunningStack] = []
 
-    def start(home: Path, options: list[str]) -> RunningStack:
-        started.append(RunningStack(home, options))
+    def start(home: Path, options: list[str], given: dict[str, str] | None = None) -> RunningStack:
+        started.append(RunningStack(home, options, given or {}))
         return started[-1]
 
     yield start
