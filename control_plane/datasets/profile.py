@@ -19,7 +19,7 @@ from control_plane.datasets.schemas import ColumnProfile, Finding
 BINS = 20
 SAMPLE_ROWS = 20_000
 """Rows kept in memory for the leak check."""
-GROUP_ROWS = 65_536
+GROUP_ROWS = 32_768
 """Rows of a Parquet row group."""
 
 

@@ -20,7 +20,7 @@ from control_plane.datasets.errors import DataError
 
 MAX_COLUMNS = 2000
 MAX_HEADER_BYTES = 1 << 20
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 2 << 20
 MAX_CELL = 10_000
 """Longest text of a cell, in characters."""
 

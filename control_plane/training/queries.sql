@@ -23,3 +23,24 @@ LIMIT $5
 
 -- name: finish_run
 UPDATE runs SET recipe = $2, metrics = $3, parity = $4, package = $5, lineage = $6 WHERE id = $1
+
+-- name: add_trial
+-- A trial that an earlier try of the job wrote already stays as it is.
+INSERT INTO trials
+    (run, number, recipe, params, ranges, state, score, metrics, duration_ms, libraries, snapshot,
+     seed, error)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+ON CONFLICT (run, number) DO NOTHING
+
+-- name: past_trials
+-- In the order they were made, for a search that goes on.
+SELECT number, recipe, params, ranges, state, score, metrics, duration_ms
+FROM trials WHERE run = $1 ORDER BY number
+
+-- name: leaderboard
+-- Best first; the ones that were given up last.
+SELECT number, recipe, state, score, metrics, duration_ms, libraries, snapshot, seed, error,
+    created_at
+FROM trials WHERE run = $1
+ORDER BY (state = 'complete') DESC, score DESC NULLS LAST, number
+OFFSET $2 LIMIT $3

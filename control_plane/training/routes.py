@@ -11,7 +11,7 @@ from control_plane.deps import Pool, User, require
 from control_plane.jobs import service as jobs
 from control_plane.paging import DEFAULT_LIMIT, Cursor, Limit, Page
 from control_plane.training import service
-from control_plane.training.schemas import NewRun, Run, RunStarted
+from control_plane.training.schemas import NewRun, Run, RunStarted, Trial
 
 
 @post("/runs", guards=[require("runs.write")], status_code=202)
@@ -43,6 +43,15 @@ async def read_run(pool: Pool, run: FromPath[UUID]) -> Run:
         return await service.find(connection, run)
 
 
+@get("/runs/{run:uuid}/trials", guards=[require("runs.read")])
+async def list_trials(
+    pool: Pool, run: FromPath[UUID], cursor: Cursor = "", limit: Limit = DEFAULT_LIMIT
+) -> Page[Trial]:
+    """The leaderboard of a search: every recipe it tried, best first, the lost ones included."""
+    async with pool.connection() as connection:
+        return await service.leaderboard(connection, run, cursor, limit)
+
+
 @post("/runs/{run:uuid}/cancel", guards=[require("runs.write")], status_code=200)
 async def cancel_run(pool: Pool, run: FromPath[UUID]) -> Run:
     """Stop a run; its version number is not used again."""
@@ -52,4 +61,4 @@ async def cancel_run(pool: Pool, run: FromPath[UUID]) -> Run:
         return await service.find(connection, run)
 
 
-ROUTE_HANDLERS = [start_run, list_runs, read_run, cancel_run]
+ROUTE_HANDLERS = [start_run, list_runs, read_run, list_trials, cancel_run]

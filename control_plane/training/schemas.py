@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from msgspec import Struct
@@ -22,6 +22,47 @@ class RecipeSpec(Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 0
 
 
+class SearchSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """A search for the best recipe.
+
+    Attributes:
+        estimators: words of the allow-list to choose from; empty for the task's usual ones.
+        trials: at most this many recipes are tried.
+        seconds: no recipe is begun after this time; counted over all tries of the job.
+        folds: of the cross-validation.
+        metric: what is maximised; default by task.
+        seed: seed of sampler, folds and estimators.
+    """
+
+    estimators: tuple[str, ...] = ()
+    trials: int = 40
+    seconds: float = 60.0
+    folds: int = 5
+    metric: Literal["roc_auc", "neg_log_loss", "neg_rmse", "r2", "silhouette"] | None = None
+    seed: int = 0
+
+
+class Trial(Struct, frozen=True):
+    """One recipe that a search tried.
+
+    Attributes:
+        score: mean over the folds of the maximised metric.
+        metrics: scores by fold, their deviation, and a 95% interval of the mean.
+    """
+
+    number: int
+    recipe: dict[str, Any]
+    state: Literal["complete", "pruned", "failed"]
+    score: float | None
+    metrics: dict[str, Any] | None
+    duration_ms: float
+    libraries: dict[str, str]
+    snapshot: str
+    seed: int
+    error: str | None
+    created_at: datetime
+
+
 class NewRun(Struct, frozen=True, forbid_unknown_fields=True):
     """A request to train.
 
@@ -29,7 +70,8 @@ class NewRun(Struct, frozen=True, forbid_unknown_fields=True):
         dataset: a registered dataset.
         snapshot: digest, number or ``latest``.
         model: name of the model that gets a new version.
-        recipe: what to fit.
+        recipe: what to fit; or else
+        search: how to find what to fit.
         test_fraction: share of the rows that training never sees.
         exclude: features to leave out.
         accept_findings: why findings of level error may be ignored.
@@ -37,7 +79,8 @@ class NewRun(Struct, frozen=True, forbid_unknown_fields=True):
 
     dataset: str
     model: str
-    recipe: RecipeSpec
+    recipe: RecipeSpec | None = None
+    search: SearchSpec | None = None
     snapshot: str = "latest"
     test_fraction: float = 0.25
     exclude: tuple[str, ...] = ()
@@ -72,7 +115,7 @@ class Run(Struct, frozen=True):
     snapshot: str
     model: str
     version: int | None
-    recipe: dict[str, Any]
+    recipe: dict[str, Any] | None
     test_fraction: float
     search: dict[str, Any] | None
     state: JobState

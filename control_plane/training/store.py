@@ -10,7 +10,7 @@ import msgspec
 from control_plane.db import sql
 from control_plane.db.pool import Connection
 from control_plane.paging import TimeCursor
-from control_plane.training.schemas import NewRun, Run
+from control_plane.training.schemas import NewRun, Run, Trial
 
 _SQL = sql.load("control_plane.training")
 
@@ -23,7 +23,7 @@ async def add_run(
     *,
     snapshot: str,
     version: int,
-    recipe: dict[str, Any],
+    recipe: dict[str, Any] | None,
     search: dict[str, Any] | None,
     created_by: str,
 ) -> None:
@@ -66,3 +66,29 @@ async def finish_run(
 ) -> None:
     """Write what a run left."""
     await connection.execute(_SQL["finish_run"], run, recipe, metrics, parity, package, lineage)
+
+
+async def add_trial(connection: Connection, run: UUID, row: dict[str, Any]) -> None:
+    """Keep one trial of a search.
+
+    Args:
+        connection: inside a transaction that owns the job.
+        run: the run.
+        row: columns of the table by name.
+    """
+    await connection.execute(
+        _SQL["add_trial"], run, row["number"], row["recipe"], row["params"], row["ranges"],
+        row["state"], row["score"], row["metrics"], row["duration_ms"], row["libraries"],
+        row["snapshot"], row["seed"], row["error"],
+    )  # fmt: skip
+
+
+async def past_trials(connection: Connection, run: UUID) -> list[dict[str, Any]]:
+    """The trials so far, in order."""
+    return [dict(row) for row in await connection.fetch(_SQL["past_trials"], run)]
+
+
+async def trials(connection: Connection, run: UUID, skip: int, limit: int) -> list[Trial]:
+    """Trials, best first."""
+    rows = await connection.fetch(_SQL["leaderboard"], run, skip, limit)
+    return [msgspec.convert(dict(row), Trial) for row in rows]

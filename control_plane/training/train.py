@@ -15,6 +15,10 @@ from compiler.models.recipe import Recipe
 from control_plane.datasets.files import SnapshotFiles
 from control_plane.jobs.task import Task
 from control_plane.training import store
+from control_plane.training.schemas import SearchSpec
+
+SEARCH_SHARE = 0.8
+"""Share of the progress that a search takes; the rest is the training of what it found."""
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -25,8 +29,9 @@ class Order(msgspec.Struct, frozen=True):
     snapshot: str
     model: str
     version: int
-    recipe: Recipe
+    recipe: Recipe | None
     test_fraction: float
+    search: SearchSpec | None = None
     exclude: tuple[str, ...] = ()
     accept_findings: str = ""
 
@@ -35,6 +40,7 @@ class Fitted(msgspec.Struct, frozen=True):
     """One fitted recipe with the rows it saw and those it did not."""
 
     order: Order
+    recipe: Recipe
     loaded: Any
     split: Any
     pipeline: Any
@@ -42,16 +48,22 @@ class Fitted(msgspec.Struct, frozen=True):
 
 
 async def run(task: Task) -> dict[str, Any]:
-    """Train one recipe; what it leaves is a validated version with a signed package.
+    """Train one recipe, found by a search if asked; it leaves a validated, signed version.
 
     Raises:
         DataError: the snapshot is lost, was changed, or is too small for the split.
         FitError: the recipe does not fit the data.
+        SearchError: no recipe of the search fits the data.
         ParityError: the export does not answer as the fitted pipeline.
         AppError: the package could not be signed, stored or registered.
     """
     order = msgspec.convert(task.payload, Order)
-    fitted = fit_recipe(task, order)
+    loaded, split = read(task, order)
+    recipe, found = order.recipe, None
+    if recipe is None:
+        found = await search(task, order, loaded, split)
+        recipe = found.recipe
+    fitted = fit_recipe(task, order, recipe, loaded, split)
     built, document = package(task, fitted)
     task.progress(0.96, "registering")
     await register(task, fitted, built, document)
@@ -62,31 +74,80 @@ async def run(task: Task) -> dict[str, Any]:
         "version": order.version,
         "package": built.digest,
         "metrics": headline(fitted.figures),
+        "search": msgspec.to_builtins(found),
     }
 
 
-def fit_recipe(task: Task, order: Order) -> Fitted:
-    """Fit on the training rows, measure on the others."""
+def read(task: Task, order: Order) -> tuple[Any, Any]:
+    """The snapshot in memory, and its split."""
     task.progress(0.01, "loading the training libraries")
-    from control_plane.training import data, fit
+    from control_plane.training import data
 
     task.progress(0.05, "reading the snapshot")
     files = SnapshotFiles(task.order.artifact_store)
     loaded = data.load(files, order.snapshot, order.exclude)
-    manifest = loaded.manifest
+    seed = order.recipe.seed if order.recipe else order.search.seed if order.search else 0
     split = data.split_rows(
         loaded.target,
         len(loaded.matrix),
         order.test_fraction,
-        order.recipe.seed,
-        stratify=manifest.task == "classification",
+        seed,
+        stratify=loaded.manifest.task == "classification",
     )
-    target = loaded.target
     task.note(f"{len(split.train)} rows to train, {len(split.test)} held out")
-    task.progress(0.1, f"fitting {order.recipe.estimator}")
+    return loaded, split
+
+
+async def search(task: Task, order: Order, loaded: Any, split: Any) -> Any:
+    """The best recipe by cross-validation on the training rows; every trial is kept at once.
+
+    Raises:
+        SearchError: every trial failed.
+        JobLostError: another worker has the job.
+    """
+    from control_plane.training.search import Material, Search
+
+    assert order.search is not None
+    async with task.pool.connection() as connection:
+        past = await store.past_trials(connection, order.run)
+    if past:
+        task.note(f"going on after {len(past)} trials of an earlier try")
+    target = loaded.target
+    material = Material(
+        loaded.features,
+        loaded.matrix[split.train],
+        target[split.train] if target is not None else None,
+        loaded.manifest.output,
+        loaded.manifest.positive,
+        order.snapshot,
+    )
+    looking = Search(order.search, material, past)
+    for row in looking.run():
+        async with task.transaction() as connection:
+            await store.add_trial(connection, order.run, row)
+        best = looking.best
+        live = {"trials": row["number"] + 1, "metric": order.search.metric} | (
+            {"best": best.score, "estimator": best.recipe.estimator} if best else {}
+        )
+        task.progress(0.05 + SEARCH_SHARE * looking.share, f"trial {row['number'] + 1}", live)
+    found = looking.outcome()
+    task.note(
+        f"best of {found.trials} trials: {found.recipe.estimator} with "
+        f"{order.search.metric} {found.score:.4f} by cross-validation"
+    )
+    return found
+
+
+def fit_recipe(task: Task, order: Order, recipe: Recipe, loaded: Any, split: Any) -> Fitted:
+    """Fit on the training rows, measure on the others."""
+    from control_plane.training import fit
+
+    target, manifest = loaded.target, loaded.manifest
+    base = SEARCH_SHARE if order.recipe is None else 0.0
+    task.progress(base + 0.1 * (1 - base), f"fitting {recipe.estimator}")
     started = time.monotonic()
     pipeline, warned = fit.fit(
-        order.recipe,
+        recipe,
         loaded.features,
         loaded.matrix[split.train],
         target[split.train] if target is not None else None,
@@ -94,7 +155,7 @@ def fit_recipe(task: Task, order: Order) -> Fitted:
     task.note(f"fitted in {time.monotonic() - started:.2f} s")
     for line in warned:
         task.note(line, "warning")
-    task.progress(0.4, "measuring on held-out rows")
+    task.progress(base + 0.4 * (1 - base), "measuring on held-out rows")
     figures = fit.measure(
         pipeline,
         loaded.matrix[split.test],
@@ -102,8 +163,9 @@ def fit_recipe(task: Task, order: Order) -> Fitted:
         manifest.output,
         manifest.positive,
     )
-    task.progress(0.5, "packaging", {"metrics": headline(figures)})
-    return Fitted(order, loaded, split, pipeline, figures)
+    shown = {"metrics": headline(figures)}
+    task.progress(base + 0.5 * (1 - base), "packaging", shown)
+    return Fitted(order, recipe, loaded, split, pipeline, figures)
 
 
 def headline(figures: dict[str, Any]) -> dict[str, float]:
@@ -121,7 +183,7 @@ def lineage_of(fitted: Fitted, trained_by: str) -> dict[str, Any]:
         "licence": manifest.licence,
         "target": manifest.target,
         "run": str(order.run),
-        "seed": order.recipe.seed,
+        "seed": fitted.recipe.seed,
         "split": {
             "test_fraction": order.test_fraction,
             "stratified": manifest.task == "classification",
@@ -149,6 +211,7 @@ def package(task: Task, fitted: Fitted) -> tuple[Any, bytes]:
     from serving.store import ArtifactStore
 
     order, loaded, train = fitted.order, fitted.loaded, fitted.split.train
+    base = SEARCH_SHARE if order.recipe is None else 0.0
     home = Path(task.order.home)
     home.mkdir(parents=True, exist_ok=True)
     out = Path(tempfile.mkdtemp(prefix="build-", dir=home))
@@ -161,13 +224,15 @@ def package(task: Task, fitted: Fitted) -> tuple[Any, bytes]:
             output=loaded.manifest.output,
             name=order.model,
             version=order.version,
-            recipe=order.recipe,
+            recipe=fitted.recipe,
             lineage=lineage_of(fitted, task.claim.created_by),
             contributors=(task.claim.created_by,),
             metrics=fitted.figures,
             out_dir=out,
             positive=loaded.manifest.favourable,
-            progress=lambda step, share: task.progress(0.5 + 0.4 * share, step),
+            progress=lambda step, share: task.progress(
+                base + (0.5 + 0.4 * share) * (1 - base), step
+            ),
         )
         task.progress(0.92, "signing and publishing")
         sign_package(built.path, KeyPair.load(Path(task.order.builder_key)))

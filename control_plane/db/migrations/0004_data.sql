@@ -133,7 +133,7 @@ CREATE TABLE runs (
     snapshot       text NOT NULL,
     model          text NOT NULL,
     version        integer,
-    recipe         jsonb NOT NULL,
+    recipe         jsonb,
     test_fraction  double precision NOT NULL CHECK (test_fraction > 0 AND test_fraction < 1),
     search         jsonb,
     metrics        jsonb,
@@ -152,6 +152,9 @@ CREATE TABLE trials (
     run          uuid NOT NULL REFERENCES runs,
     number       integer NOT NULL,
     recipe       jsonb NOT NULL,
+    -- What the sampler chose and from which ranges: a restarted search goes on from these.
+    params       jsonb NOT NULL,
+    ranges       jsonb NOT NULL,
     state        text NOT NULL CHECK (state IN ('complete', 'pruned', 'failed')),
     score        double precision,
     metrics      jsonb,

@@ -172,3 +172,102 @@ async def test_cancelled_run_ends_and_leaves_no_version_package(dan, worker_sett
     assert version["state"] == "draft"
     packages = Path(worker_settings.artifact_store) / "packages"
     assert not packages.exists() or list(packages.iterdir()) == []
+
+
+def search(**changes):
+    spec = {"trials": 6, "seconds": 300, "folds": 3, "seed": 5,
+            "estimators": ["logistic_regression", "decision_tree"]}  # fmt: skip
+    return order(recipe=None, search=spec | changes)
+
+
+async def test_search_keeps_every_trial_and_its_winner_is_reproduced_bit_for_bit(
+    dan, worker_settings
+):
+    answer = await dan.call("POST", "/runs", search())
+    assert answer.status == 202, answer.raw
+    async with working(worker_settings):
+        run, seen = await follow(dan, answer.body["id"])
+        assert run["state"] == "succeeded", run
+        assert seen == sorted(seen)
+        board = (await dan.get(f"/runs/{run['id']}/trials"))["items"]
+        winner = board[0]
+        again = await dan.call("POST", "/runs", order(recipe=spec_of(winner["recipe"])))
+        repeated, _ = await follow(dan, again.body["id"])
+    assert sorted(trial["number"] for trial in board) == list(range(6))
+    complete = [trial["score"] for trial in board if trial["state"] == "complete"]
+    assert complete == sorted(complete, reverse=True)
+    assert winner["metrics"]["interval"][0] < winner["score"] < winner["metrics"]["interval"][1]
+    assert winner["snapshot"] == run["snapshot"]
+    assert "scikit-learn" in winner["libraries"]
+    assert run["recipe"] == repeated["recipe"]
+    assert model_file(worker_settings, run) == model_file(worker_settings, repeated)
+
+
+def spec_of(recipe):
+    return {name: value for name, value in recipe.items() if name != "task"}
+
+
+def model_file(settings, run):
+    folder = ArtifactStore.open(settings.artifact_store).fetch(run["package"])
+    return read_package(folder).manifest.files["model.onnx"]
+
+
+async def test_killed_search_goes_on_after_its_kept_trials(dan, worker_settings, database_url):
+    import os
+    import signal
+
+    answer = await dan.call("POST", "/runs", search(trials=12))
+    run = answer.body["id"]
+    async with working(worker_settings):
+        async with asyncio.timeout(60):
+            while len((await dan.get(f"/runs/{run}/trials"))["items"]) < 3:
+                await asyncio.sleep(0.05)
+        for child in children():
+            os.kill(child, signal.SIGKILL)
+        body, _ = await follow(dan, run)
+    assert body["state"] == "succeeded", body
+    detail = await dan.get(f"/jobs/{body['job']}")
+    assert [attempt["outcome"] for attempt in detail["attempts"]] == ["retried", "succeeded"]
+    assert any("going on after" in line["line"] for line in detail["log"])
+    board = (await dan.get(f"/runs/{run}/trials"))["items"]
+    assert sorted(trial["number"] for trial in board) == list(range(12))
+
+
+def children():
+    """Process ids of the job processes that this test's worker started."""
+    import os
+
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text().rpartition(")")[2].split()
+                line = (entry / "cmdline").read_bytes()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if int(stat[1]) == os.getpid() and b"control_plane.jobs.child" in line:
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"trials": 0}, "run.trials"),
+        ({"seconds": 0.1}, "run.seconds"),
+        ({"folds": 200}, "run.folds"),
+        ({"metric": "r2"}, "run.metric"),
+        ({"estimators": ["svc"]}, "run.estimators"),
+        ({"estimators": ["magic"]}, "estimator.unsupported"),
+        ({"seed": -1}, "run.seed"),
+    ],
+)
+async def test_search_out_of_bounds_is_refused(dan, change, code):
+    answer = await dan.call("POST", "/runs", search(**change))
+    assert (answer.status, answer.code) == (422, code)
+
+
+async def test_run_needs_either_a_recipe_or_a_search(dan):
+    assert (await dan.call("POST", "/runs", order(recipe=None))).code == "run.recipe"
+    both = search() | {"recipe": recipe()}
+    assert (await dan.call("POST", "/runs", both)).code == "run.recipe"
