@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 if TYPE_CHECKING:
     from loadtest.plan import Template
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 Check = Callable[[bytes], bool]
 
 _VARYING = re.compile(rb'"(?:id|request_id|timestamp|latency_us)":\s*"[^"]*",?')
+_PATH = re.compile(r"^([A-Za-z_][A-Za-z0-9_.]*)=(.*)$")
 
 
 def golden_digest(body: bytes) -> str:
@@ -26,13 +29,37 @@ def golden_digest(body: bytes) -> str:
 
 def build_check(template: Template) -> Check | None:
     """One function for everything a template expects, or None when it expects nothing."""
-    expect, golden = template.expect, template.golden
-    if not expect and not golden:
+    if not template.expect and not template.golden:
         return None
+    tests = [_build_one(text) for text in template.expect]
+    golden = template.golden
 
     def check(body: bytes) -> bool:
-        if any(part not in body for part in expect):
+        if not all(test(body) for test in tests):
             return False
         return not golden or golden_digest(body) == golden
 
     return check
+
+
+def _build_one(text: str) -> Check:
+    """``decision=approve|refer`` reads the answer as JSON; other text must be contained in it."""
+    match = _PATH.match(text)
+    if match is None:
+        part = text.encode()
+        return lambda body: part in body
+    path, wanted = match[1].split("."), set(match[2].split("|"))
+
+    def holds(body: bytes) -> bool:
+        try:
+            value: Any = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return False
+        for name in path:
+            if not isinstance(value, dict) or name not in value:
+                return False
+            value = value[name]
+        said = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        return said in wanted
+
+    return holds

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import ssl
 from collections import deque
 from pathlib import Path
@@ -145,6 +146,8 @@ class Driver:
         self._tasks: set[asyncio.Task[None]] = set()
         self._done = loop.create_future()
         self._timer = Timer(loop, self._on_due)
+        self._abandon = job.sender.abandon
+        self._random = random.Random(job.seed).random
         self._tls = ssl.create_default_context() if any(t.tls for t in job.targets) else None
         self._turn = 0
         self.most_inflight = 0
@@ -219,6 +222,14 @@ class Driver:
         self._busy[connection] = slot
         self._sent[slot] = monotonic_ns()
         connection.send(self._bytes[self._choice[slot]])
+        if self._abandon and self._random() < self._abandon:
+            self._loop.call_later(
+                self._job.sender.abandon_after_s, self._walk_away, connection, slot
+            )
+
+    def _walk_away(self, connection: Connection, slot: int) -> None:
+        if connection.slot == slot:
+            self.broken(connection, record.ABANDONED)
 
     def _queue(self, slot: int) -> None:
         self._waiting.append(slot)

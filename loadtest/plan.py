@@ -133,13 +133,13 @@ class Template(Struct, frozen=True):
     Attributes:
         data: head and body as sent.
         endpoint: tag under which its results are also reported.
-        expect: bytes that must be in the body of the answer; empty checks nothing.
+        expect: checks of the answer as :mod:`loadtest.checks` reads them; empty checks nothing.
         golden: digest of the answer without its varying parts; empty checks nothing.
     """
 
     data: bytes
     endpoint: str = ""
-    expect: tuple[bytes, ...] = ()
+    expect: tuple[str, ...] = ()
     golden: str = ""
 
 
@@ -153,6 +153,8 @@ class Plan(Struct, frozen=True):
         statuses: HTTP statuses that count as good.
         thresholds: as written, such as ``p99<25ms``.
         owned: the caller states that targets other than loopback are his own.
+        in_order: templates are sent in their order instead of drawn by weight.
+        golden: the first answer to each template, before the run, is the one it must keep giving.
     """
 
     targets: tuple[Target, ...]
@@ -164,6 +166,8 @@ class Plan(Struct, frozen=True):
     statuses: tuple[int, ...] = (200,)
     thresholds: tuple[str, ...] = ()
     owned: bool = False
+    in_order: bool = False
+    golden: bool = False
 
 
 def check_plan(plan: Plan) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httptools
 import msgspec
 
-from loadtest.checks import build_check
+from loadtest.checks import build_check, golden_digest
 from loadtest.errors import TargetError
 
 if TYPE_CHECKING:
@@ -81,8 +81,11 @@ def _connect(target: Target, timeout_s: float) -> socket.socket:
     return ssl.create_default_context().wrap_socket(stream, server_hostname=target.host)
 
 
-def preflight(plan: Plan) -> None:
+def preflight(plan: Plan) -> Plan:
     """Try the plan's requests once on every target.
+
+    Returns:
+        The plan; with golden answers filled in when it asks for them.
 
     Raises:
         TargetError: with what the target answered and the flag to change.
@@ -99,6 +102,14 @@ def preflight(plan: Plan) -> None:
                     f"{answer.body[:300]!r}",
                     at="--check",
                 )
+    if not plan.golden:
+        return plan
+    first = plan.targets[0]
+    templates = tuple(
+        msgspec.structs.replace(template, golden=golden_digest(exchange(first, template.data).body))
+        for template in plan.templates
+    )
+    return msgspec.structs.replace(plan, templates=templates)
 
 
 def _different(templates: tuple[Template, ...]) -> list[Template]:

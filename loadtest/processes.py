@@ -74,6 +74,7 @@ class Fleet:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     text=True,
+                    start_new_session=True,  # Ctrl-C is for the parent, which then says stop
                 )
             )
         for child in self._children:
@@ -162,7 +163,10 @@ def null_server(*, cpu: int = -1, delay_ms: float = 0.0) -> Iterator[tuple[int, 
     """A null server as a child; yields its port and process id."""
     flags = ["--cpu", str(cpu), "--delay-ms", str(delay_ms)]
     child = subprocess.Popen(
-        [sys.executable, "-m", "loadtest.nullserver", *flags], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "loadtest.nullserver", *flags],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     try:
         yield int(_line(child)), child.pid
@@ -191,9 +195,7 @@ def _write_jobs(plan: Plan, folder: Path) -> list[Job]:
         sender = msgspec.structs.replace(sender, processes=min(sender.processes, load.closed))
     else:
         offsets = build_schedule(load)
-    weights = np.array(plan.weights or (1.0,) * len(plan.templates), dtype=np.float64)
-    rng = np.random.default_rng([load.seed, 2])
-    choice = rng.choice(len(weights), size=len(offsets), p=weights / weights.sum())
+    choice = choose_templates(plan, len(offsets))
     count = sender.processes
     jobs = []
     for k in range(count):
@@ -225,6 +227,16 @@ def _write_jobs(plan: Plan, folder: Path) -> list[Job]:
         job_file.write_bytes(msgspec.msgpack.encode(job))
         jobs.append(job)
     return jobs
+
+
+def choose_templates(plan: Plan, count: int) -> np.ndarray:
+    """Index of the template of each request, drawn by weight or in order; shape (count,)."""
+    if plan.in_order:
+        return np.arange(count) % len(plan.templates)
+    weights = np.array(plan.weights or (1.0,) * len(plan.templates), dtype=np.float64)
+    rng = np.random.default_rng([plan.load.seed, 2])
+    chosen: np.ndarray = rng.choice(len(weights), size=count, p=weights / weights.sum())
+    return chosen
 
 
 def _line(child: subprocess.Popen[str]) -> str:

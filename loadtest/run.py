@@ -46,6 +46,6 @@ def run(
     require_room(plan.sender.cpus)
     for text in plan.thresholds:
         parse_threshold(text)
-    preflight(plan)
+    plan = preflight(plan)
     raw = execute(plan, watch)
     return Outcome(summarise(plan, raw, ceiling), raw)

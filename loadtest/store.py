@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from loadtest.summary import encode
@@ -11,13 +12,27 @@ from loadtest.summary import encode
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from loadtest.knee import Knee
     from loadtest.run import Outcome
 
 
 def write_run(outcome: Outcome, folder: Path) -> None:
-    """Write both files; an earlier run in the folder is replaced."""
+    """Write them and ``run.png``; an earlier run in the folder is replaced."""
+    from loadtest.plots import plot_run
+
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "summary.json").write_bytes(encode(outcome.summary))
+    plot_run(outcome.summary, folder / "run.png")
     records = outcome.raw.records
     columns = {name: getattr(records, name) for name in records.__struct_fields__}
     np.savez_compressed(folder / "records.npz", start_ns=outcome.raw.start_ns, **columns)
+
+
+def write_knee(knee: Knee, folder: Path) -> None:
+    """Write ``knee.json`` and the curve as ``knee.png``."""
+    from loadtest.plots import plot_knee
+
+    folder.mkdir(parents=True, exist_ok=True)
+    document = msgspec.json.format(msgspec.json.encode(knee), indent=2)
+    (folder / "knee.json").write_bytes(document + b"\n")
+    plot_knee(knee, folder / "knee.png")

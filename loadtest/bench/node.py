@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from loadtest.errors import LoadTestError, TargetError
 from loadtest.plan import Target
 from loadtest.preflight import exchange
+from loadtest.proc import cpu_seconds, rss_anon_kb, tree
 from loadtest.requests import build_request
 from router.settings import RouterSettings, decode_settings, encode_settings
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from loadtest.bench.credit import Node
-
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Server:
@@ -46,11 +45,11 @@ class Server:
 
     def cpu_s(self) -> float:
         """User and system seconds of the process tree so far."""
-        return sum(_cpu_ticks(pid) for pid in tree(self.pid)) / _TICKS
+        return sum(cpu_seconds(pid) for pid in tree(self.pid))
 
     def rss_anon_mb(self) -> float:
         """Private memory of the process that holds most of it, in MiB."""
-        return max((_rss_anon_kb(pid) for pid in tree(self.pid)), default=0) / 1024
+        return max((rss_anon_kb(pid) for pid in tree(self.pid)), default=0) / 1024
 
 
 @contextlib.contextmanager
@@ -136,37 +135,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def tree(root: int) -> tuple[int, ...]:
-    """A process and all its descendants."""
-    parents: dict[int, int] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            text = stat.read_text(encoding="utf-8", errors="replace")
-            parents[int(stat.parent.name)] = int(text.rpartition(")")[2].split()[1])
-    found = [root]
-    for pid in found:
-        found += [one for one, parent in parents.items() if parent == pid]
-    return tuple(found)
-
-
-def _cpu_ticks(pid: int) -> int:
-    """User and system ticks, own and of ended children. Source: proc_pid_stat(5), fields 14-17."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return 0
-    fields = text.rpartition(")")[2].split()
-    return sum(int(field) for field in fields[11:15])
-
-
-def _rss_anon_kb(pid: int) -> int:
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("RssAnon")), 0)
 
 
 def main() -> None:

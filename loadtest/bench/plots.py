@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from loadtest.plots import ACCENT, INK, QUIET, new_figure
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from loadtest.bench.serve import ServeReport
-
-INK, ACCENT, QUIET = "#1d2733", "#0b7285", "#adb5bd"
-
-
-def new_figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, Any]:
-    """A figure with plain axes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for axis in axes.flat:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.tick_params(colors=INK, labelsize=9)
-    return figure, axes
 
 
 def plot_serve(report: ServeReport, path: Path) -> None:
