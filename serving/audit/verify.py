@@ -138,11 +138,11 @@ def check_batch(
         elif seen[row.leaf] > 1:
             findings.append(Finding("added", row.name, f"{where} already has a row at {row.leaf}"))
         elif hashes[row.leaf] != row.hash:
-            place = places.get(row.hash)
+            other = places.get(row.hash)
             findings.append(
                 Finding("changed", row.name, f"{where} leaf {row.leaf}: the content differs")
-                if place is None
-                else Finding("reordered", row.name, f"{where}: recorded at {place}, not {row.leaf}")
+                if other is None
+                else Finding("reordered", row.name, f"{where}: recorded at {other}, not {row.leaf}")
             )
     wanted = range(len(hashes)) if expected is None else expected
     findings.extend(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import signal
 import time
 from collections import OrderedDict
@@ -105,8 +106,12 @@ def explain_row(row: Mapping[str, Any], explainers: Explainers, now_us: int) -> 
     except (AppError, ValueError, ArithmeticError) as error:
         detail = f"{type(error).__name__}: {error}"
         return [*head, "none", "none", None, {}, (), None, "failed", detail, now_us]
+    if not all(map(math.isfinite, (found.base, found.residual, *found.phi.values()))):
+        detail = "the explanation is not finite"
+        return [*head, found.method, found.space, None, {}, (), None, "failed", detail, now_us]
+    phi = {name: value + 0.0 for name, value in found.phi.items()}  # JSON numbers have no -0.0
     return [
-        *head, found.method, found.space, found.base, found.phi, reasons, found.residual,
+        *head, found.method, found.space, found.base, phi, reasons, found.residual,
         found.state, None, now_us,
     ]  # fmt: skip
 
