@@ -12,6 +12,8 @@ from interlock.embedded.errors import HomeError
 
 SOCKET_PATH_BYTES = 107
 """Longest path of a unix socket on Linux (108 with its end)."""
+SHORT = Path("/tmp")  # noqa: S108 - owner and kind of the folder below it are checked
+"""The same for every process, whatever its TMPDIR."""
 LONGEST_SOCKET_NAME = ".s.PGSQL.5432.lock"
 
 
@@ -64,7 +66,7 @@ def socket_folder(home: Path, identity: Identity | None) -> Path:
     if len(os.fsencode(usual / LONGEST_SOCKET_NAME)) <= SOCKET_PATH_BYTES:
         return server_folder(usual, identity, 0o711)
     name = hashlib.sha256(os.fsencode(usual)).hexdigest()[:12]
-    short = Path(tempfile.gettempdir()) / f"interlock-{name}"
+    short = SHORT / f"interlock-{name}"
     owner = identity.uid if identity else os.geteuid()
     try:
         short.mkdir(mode=0o711)
