@@ -1,0 +1,1 @@
+"""Micro-batching for models that are too heavy for the event loop."""
