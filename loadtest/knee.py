@@ -185,9 +185,7 @@ def judge_probe(
         why = f"only {f.goodput_share:.1%} of the answers were good"
     if not why and backlog:
         why = backlog
-    unsound = [
-        r.text for r in summary.reasons if r.side == "generator" and r.rule != "samples"
-    ]
+    unsound = [r.text for r in summary.reasons if r.side == "generator" and r.rule != "samples"]
     # a generator that was late cannot make a server look better: a rate that held, held
     sound = not unsound or not why
     return Probe(

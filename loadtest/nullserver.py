@@ -26,8 +26,9 @@ ANSWER = (
 
 
 class _Constant(asyncio.Protocol):
-    def __init__(self, delay_s: float) -> None:
+    def __init__(self, delay_s: float, answer: bytes) -> None:
         self._delay_s = delay_s
+        self._answer = answer
         self._parser = httptools.HttpRequestParser(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -41,14 +42,19 @@ class _Constant(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         if self._delay_s:
-            asyncio.get_running_loop().call_later(self._delay_s, self._transport.write, ANSWER)
+            asyncio.get_running_loop().call_later(
+                self._delay_s, self._transport.write, self._answer
+            )
         else:
-            self._transport.write(ANSWER)
+            self._transport.write(self._answer)
 
 
-async def _serve(delay_s: float) -> None:
+async def _serve(delay_s: float, status: int) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Constant(delay_s), "127.0.0.1", 0, backlog=4096)
+    answer = ANSWER.replace(b"200 OK", str(status).encode() + b" X") if status != 200 else ANSWER
+    server = await loop.create_server(
+        lambda: _Constant(delay_s, answer), "127.0.0.1", 0, backlog=4096
+    )
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
@@ -58,11 +64,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="loadtest.nullserver")
     parser.add_argument("--cpu", type=int, default=-1)
     parser.add_argument("--delay-ms", type=float, default=0.0)
+    parser.add_argument("--status", type=int, default=200)
     flags = parser.parse_args()
     if flags.cpu >= 0:
         os.sched_setaffinity(0, {flags.cpu})
     try:
-        uvloop.run(_serve(flags.delay_ms / 1000))
+        uvloop.run(_serve(flags.delay_ms / 1000, flags.status))
     except KeyboardInterrupt:
         sys.exit(0)
 

@@ -159,9 +159,11 @@ def execute(plan: Plan, watch: Callable[[list[record.Records], int], bool] | Non
 
 
 @contextlib.contextmanager
-def null_server(*, cpu: int = -1, delay_ms: float = 0.0) -> Iterator[tuple[int, int]]:
+def null_server(
+    *, cpu: int = -1, delay_ms: float = 0.0, status: int = 200
+) -> Iterator[tuple[int, int]]:
     """A null server as a child; yields its port and process id."""
-    flags = ["--cpu", str(cpu), "--delay-ms", str(delay_ms)]
+    flags = ["--cpu", str(cpu), "--delay-ms", str(delay_ms), "--status", str(status)]
     child = subprocess.Popen(
         [sys.executable, "-m", "loadtest.nullserver", *flags],
         stdout=subprocess.PIPE,
