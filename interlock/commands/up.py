@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import signal
 import sys
@@ -49,6 +50,8 @@ def up(
     env = msgspec.structs.replace(
         env, **{name: value for name, value in changes.items() if value is not None}
     )
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without UTF-8 must not end a story
     sys.exit(asyncio.run(_up(env, Console(highlight=False), demo=demo, leave=leave)))
 
 

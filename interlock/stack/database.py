@@ -95,8 +95,21 @@ def without_password(url: str) -> str:
 
 
 async def create_database(server: EmbeddedPostgres) -> None:
-    """Create the stack's database in a new embedded server."""
-    connection = await asyncpg.connect(server.url())
+    """Create the stack's database in a new embedded server.
+
+    Raises:
+        DatabaseError: the home's secrets and its data do not belong together.
+    """
+    try:
+        connection = await asyncpg.connect(server.url())
+    except asyncpg.InvalidAuthorizationSpecificationError:
+        raise DatabaseError(
+            f"the password in secrets/db.json does not open the database in {server.data}",
+            code="database.password",
+            at=str(server.data),
+            hint="restore the secrets folder that belongs to this data, or move the data away to "
+            "begin anew",
+        ) from None
     try:
         known = await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE)
         if not known:

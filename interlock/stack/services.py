@@ -39,6 +39,7 @@ def role_environment(
         "INTERLOCK_NODE": env.node,
         "ORT_DISABLE_TELEMETRY": "1",
         "PYTHONUNBUFFERED": "1",
+        "PYTHONSAFEPATH": "1",  # a router.py where the user stands must not be imported for ours
     }
     rest = {name: value for name, value in os.environ.items() if name not in values}
     return rest | {name: value for name, value in values.items() if value is not None}

@@ -30,6 +30,7 @@ from interlock.stack.database import (
 )
 from interlock.stack.log import Log
 from interlock.stack.ports import check_ports
+from interlock.stack.previous import leftovers, wait_for_leftovers
 from interlock.stack.probe import base_url
 from interlock.stack.secrets import DatabaseSecrets, ensure_secrets, write_private
 from interlock.stack.service import Service, ServiceSpec
@@ -92,6 +93,11 @@ class Stack:
     async def _start(self, exit_stack: AsyncExitStack) -> None:
         env, steps = self.env, self._steps
         self.home.check_unlocked()  # before the ports, which that other stack holds too
+        if leftovers(self.home):
+            with steps.step("before") as step:
+                step.wait("waiting for the processes of a stack that was killed")
+                await wait_for_leftovers(self.home)
+                step.say("the processes of a stack that was killed have ended")
         check_ports(env)
         embedded = env.database_url is None or env.redis_url is None
         server = embedded_postgres(self.home, DatabaseSecrets("", "", {}))

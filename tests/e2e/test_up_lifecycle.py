@@ -63,12 +63,17 @@ def test_stop_drains_in_order_and_leaves_nothing(stack, module_home, processes_o
     assert not (module_home / "stack.json").exists()
 
 
-def test_killed_supervisor_leaves_no_orphan_and_the_next_start_works(
-    module_home, module_ports, start_stack, wait_for_end
-):
+def test_killed_supervisor_leaves_no_orphan(module_home, module_ports, start_stack, wait_for_end):
     stack = start_stack(module_home, module_ports)
     pids = [pid for pid in stack.state()["services"].values() if pid]
     stack.process.kill()
     stack.process.wait()
     assert all(wait_for_end(pid) for pid in pids)
-    assert start_stack(module_home, module_ports).stop(signal.SIGINT) == 0
+
+
+def test_start_right_after_a_kill_waits_for_what_is_ending(module_home, module_ports, start_stack):
+    first = start_stack(module_home, module_ports)
+    first.process.kill()
+    first.process.wait()
+    second = start_stack(module_home, module_ports)
+    assert second.stop(signal.SIGINT) == 0

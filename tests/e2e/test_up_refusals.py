@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from interlock.embedded.postgres import EmbeddedPostgres
 from interlock.home import Home
 
 LONGEST_SCREEN = 24
+MAIN = "from interlock.__main__ import main; main()"
 
 
 def free_port() -> int:
@@ -19,20 +21,29 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def up(home: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run ``interlock up`` to its end on free ports."""
-    given = {"--port": str(free_port()), "--control-port": str(free_port())}
-    given.update(zip(options[::2], options[1::2], strict=True))
-    words = [word for pair in given.items() for word in pair]
+def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with these arguments, without an environment that names servers."""
     clean = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL")}
     return subprocess.run(
-        [sys.executable, "-m", "interlock", "up", "--home", str(home), *words],
+        [sys.executable, *words],
         env={**clean, **environment},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+def up_words(home: Path, *options: str) -> list[str]:
+    """Arguments of ``interlock`` for a start on free ports."""
+    given = {"--port": str(free_port()), "--control-port": str(free_port())}
+    given.update(zip(options[::2], options[1::2], strict=True))
+    return ["up", "--home", str(home), *(word for pair in given.items() for word in pair)]
+
+
+def up(home: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run ``interlock up`` to its end."""
+    return run("-m", "interlock", *up_words(home, *options), **environment)
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], *named: str) -> None:
@@ -89,22 +100,38 @@ def test_data_of_another_version_is_refused(open_folder):
     assert_refused(up(open_folder), "PostgreSQL 15", str(open_folder / "postgres"))
 
 
+def test_data_without_its_secrets_is_refused(open_folder):
+    EmbeddedPostgres(open_folder, password="lost", settings={"fsync": "off"}).prepare()
+    assert_refused(up(open_folder), "secrets/db.json", str(open_folder / "postgres"))
+    assert not (open_folder / "postgres" / "postmaster.pid").exists()
+
+
+def test_missing_wheel_is_named_with_what_installs_it(open_folder):
+    without = "import interlock.embedded.binaries as b; b.wheel_folder = lambda _: None; "
+    done = run("-c", without + MAIN, *up_words(open_folder))
+    assert_refused(done, "pip install 'interlock[embedded]'", "DATABASE_URL")
+
+
+def test_stop_during_the_start_leaves_nothing(open_folder, processes_of):
+    words = [sys.executable, "-m", "interlock", *up_words(open_folder)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as stack:
+        assert stack.stdout is not None
+        while "waiting for" not in (line := stack.stdout.readline()):
+            assert line
+        stack.terminate()
+        stack.stdout.read()
+    assert stack.returncode == 130
+    assert processes_of(open_folder) == []
+    assert not (open_folder / "stack.json").exists()
+
+
 @pytest.mark.parametrize("role", ["control-plane", "worker", "shipper", "explainer", "migrate"])
 def test_process_without_a_database_says_what_it_needs(role, open_folder):
-    clean = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL")}
-    done = subprocess.run(
-        [sys.executable, "-m", "interlock", role, "--home", str(open_folder)],
-        env=clean,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run("-m", "interlock", role, "--home", str(open_folder))
     assert_refused(done, "DATABASE_URL", str(open_folder))
 
 
 def test_exit_without_demo_is_a_usage_error(open_folder):
-    words = [sys.executable, "-m", "interlock", "up", "--exit", "--home", str(open_folder)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    done = run("-m", "interlock", "up", "--exit", "--home", str(open_folder))
     assert done.returncode == 2
     assert "--demo" in done.stderr
