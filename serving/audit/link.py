@@ -41,6 +41,12 @@ class DeadlineExceeded(AppError):  # noqa: N818 - names what happened
     code = "database.deadline"
 
 
+class DatabaseAway(AppError):  # noqa: N818 - names what happened
+    """The database cannot be used."""
+
+    code = "database.unreachable"
+
+
 async def within(seconds: float, work: Coroutine[Any, Any, T], abort: Callable[[], None]) -> T:
     """Result of ``work``, or an abort after ``seconds``.
 
@@ -192,3 +198,23 @@ async def _close(connection: asyncpg.Connection) -> None:
 
 
 Sleep = Callable[[float], Awaitable[Any]]
+
+
+async def connect_once(
+    url: str, name: str, work: Callable[[asyncpg.Connection], Coroutine[Any, Any, T]]
+) -> T:
+    """Result of ``work`` on a connection of its own, without a limit on its length.
+
+    Raises:
+        DatabaseAway: nobody answers, or the connection was lost.
+    """
+    link = Link(url, name, deadline_s=7 * 86_400.0)
+    try:
+        return await link.use(work)
+    except (*TRANSIENT, DeadlineExceeded) as error:
+        raise DatabaseAway(
+            f"{type(error).__name__}: {error}",
+            hint="check DATABASE_URL and that PostgreSQL is running",
+        ) from error
+    finally:
+        await link.close()
