@@ -38,7 +38,7 @@ class SlowLane:
         scope["state"]["head"] = head
         route = head.route
         if route is None or route.path == "":
-            await send_answer(send, head, self.plane.answer(head, b""))
+            await send_answer(send, self.plane.answer(head, b""))
             return
         framework = await self.framework()
         await framework(scope, receive, send)
@@ -74,11 +74,11 @@ async def answer_fast_route(plane: Plane, scope: Scope, receive: Receive, send: 
     try:
         body = await read_body(receive, plane.settings.http.max_body_bytes)
     except AppError as error:
-        await send_answer(send, head, plane.refuse(head, error, close=True))
+        await send_answer(send, plane.refuse(head, error, close=True))
         return
     if body is None:
         return
-    await send_answer(send, head, plane.answer(head, body))
+    await send_answer(send, plane.answer(head, body))
 
 
 async def read_body(receive: Receive, limit: int) -> bytes | None:
@@ -102,7 +102,7 @@ async def read_body(receive: Receive, limit: int) -> bytes | None:
             return b"".join(chunks)
 
 
-async def send_answer(send: Send, head: Head, answer: Answer) -> None:
+async def send_answer(send: Send, answer: Answer) -> None:
     """Send an answer with the same headers in the same order as the fast lane."""
     reply = answer if isinstance(answer, Reply) else Reply(200, answer, JSON)
     headers = [
@@ -125,4 +125,4 @@ async def answer_or_fail(plane: Plane, head: Head, send: Send, work: Awaitable[A
     except Exception as error:
         plane.desk.report("unexpected failure on %s", head.path, error)
         answer = plane.refuse(head, INTERNAL)
-    await send_answer(send, head, answer)
+    await send_answer(send, answer)

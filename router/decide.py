@@ -26,7 +26,10 @@ from router.wire.native import Row
 from serving.audit.record import SCHEMA_VERSION, AuditRecord, encode_record
 
 Trail = tuple[str, int, int, str | None, str | None]
-"""key id, wall clock at receipt (ns), performance counter then (ns), traceparent, Idempotency-Key."""
+"""Key id, wall clock at receipt (ns), performance counter then (ns), traceparent, idempotency."""
+Settled = tuple[bytes, Arm, Any, bytes, str | None, str | None, bytes]
+"""Record id, arm, model outputs (None without a model), their JSON, decision, its rule, the end of
+the native answer."""
 
 RECORDED = frozenset({422, 500, 504})
 _json = msgspec.json.Encoder().encode
@@ -37,8 +40,7 @@ class Decider:
     """Answers requests of one endpoint on one worker.
 
     Attributes:
-        one: answer for one row.
-        many: answers for several rows, in order.
+        endpoint: whose.
     """
 
     def __init__(self, endpoint: Endpoint, desk: Desk) -> None:
@@ -50,16 +52,16 @@ class Decider:
         self._meter = desk.meter(endpoint)
         self._settle = self._make_settle()
 
-    def one(self, row: Row, trail: Trail) -> bytes:
-        """The answer to a single row.
+    def one(self, row: Row, trail: Trail) -> Settled:
+        """The recorded decision on a single row.
 
         Raises:
             AppError: the request is refused; recorded when it was about this endpoint's features.
         """
         endpoint = self.endpoint
-        if endpoint.suspended:
-            return self._suspended(row, trail)
         try:
+            if endpoint.suspended:
+                return self._suspended(row, trail)
             try:
                 f = endpoint.plain.fast(row.features)
                 c = endpoint.context.fast(b"{}" if row.context is UNSET else row.context)
@@ -74,37 +76,37 @@ class Decider:
             self._record_error(row, error, trail)
             raise
         except Exception as error:
-            failure = ScoringError(f"the model failed: {type(error).__name__}")
-            self._record_error(row, failure, trail)
-            self._desk.report("scoring failed at %s", endpoint.name, error)
-            raise failure from error
+            raise self._failed(row, error, trail) from error
 
-    def many(self, rows: Sequence[Row], trail: Trail) -> bytes:
-        """The answers to several rows; a row that does not fit refuses them all.
+    def many(self, rows: Sequence[Row], trail: Trail) -> list[Settled]:
+        """The recorded decisions on several rows; a row that does not fit refuses them all.
 
         Raises:
             AppError: as for one row; places are written ``rows[3].income``.
         """
-        endpoint = self.endpoint
+        if self.endpoint.suspended:
+            return [self._suspended(row, trail) for row in rows]
         decoded = self._decode_all(rows, trail)
-        answers: list[bytes] = []
+        settled: list[Settled] = []
         for row, (f, c) in zip(rows, decoded, strict=True):
-            if endpoint.suspended:
-                answers.append(self._suspended(row, trail))
-                continue
             try:
                 arm = self._choose(f, c, row, trail)
                 started = _perf()
                 out = None if arm.score is None else arm.score(f)
-                answers.append(self._settle(row, f, c, arm, out, trail, _perf() - started))
+                settled.append(self._settle(row, f, c, arm, out, trail, _perf() - started))
             except AppError as error:
                 self._record_error(row, error, trail)
                 raise
-        return b'{"endpoint":%b,"release":%d,"results":[%b]}' % (
-            _json(endpoint.name),
-            endpoint.number,
-            b",".join(answers),
-        )
+            except Exception as error:
+                raise self._failed(row, error, trail) from error
+        return settled
+
+    def _failed(self, row: Row, error: Exception, trail: Trail) -> ScoringError:
+        """A mistake of ours or the model's, recorded and logged."""
+        failure = ScoringError(f"the model failed: {type(error).__name__}")
+        self._record_error(row, failure, trail)
+        self._desk.report("scoring failed at %s", self.endpoint.name, error)
+        return failure
 
     def _decode_all(self, rows: Sequence[Row], trail: Trail) -> list[tuple[Any, Any]]:
         """Features and context of every row, or every problem of all of them."""
@@ -145,7 +147,7 @@ class Decider:
             return arm
         return choose_arm(arm, f, row)  # type: ignore[arg-type]
 
-    def _make_settle(self) -> Callable[..., bytes]:
+    def _make_settle(self) -> Callable[..., Settled]:
         """The last steps, with everything they need in local variables."""
         endpoint, desk = self.endpoint, self._desk
         name, number, policies = endpoint.name, endpoint.number, endpoint.policies
@@ -162,9 +164,9 @@ class Decider:
         default_timeout_us = self._timeout_us
         undecided = decided[-1]
 
-        def settle(
+        def settle(  # noqa: PLR0917 - positional calls are the cheap ones
             row: Row, f: Any, c: Any, arm: Arm, out: Any, trail: Trail, infer_ns: int
-        ) -> bytes:
+        ) -> Settled:
             key_id, received_ns, started_ns, traceparent, idempotency = trail
             unknown: tuple[str, ...] = ()
             if route_unknowns is not None:
@@ -172,7 +174,7 @@ class Decider:
             decision_index = -1
             decision: str | None
             if out is None:
-                outputs = None
+                outputs = b"null"
                 decision, decision_rule, adverse = "reject", None, True
                 tail = rejected(arm.reason or "")
             else:
@@ -226,7 +228,7 @@ class Decider:
                         features,
                         None if row.context is UNSET else bytes(row.context),
                         defaults,
-                        outputs,
+                        None if out is None else outputs,
                         None,
                         elapsed_us,
                         1 if row.explain or explain_all or (explain_adverse and adverse) else 0,
@@ -239,35 +241,22 @@ class Decider:
             values[sum_slot] += elapsed_us
             values[arm.slots[decision_index]] += 1
             values[arm.infer_slot] += infer_ns
-            text = record_id.hex()
-            asked = b'",' if row.id is None else b'","request_id":' + _json(row.id) + b","
-            return b"".join(
-                (
-                    b'{"id":"',
-                    f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}".encode(),
-                    asked,
-                    arm.head,
-                    b"null" if outputs is None else outputs,
-                    tail if not row.explain else pending(tail),
-                )
-            )
+            return record_id, arm, out, outputs, decision, decision_rule, tail
 
         return settle
 
-    def _suspended(self, row: Row, trail: Trail) -> bytes:
+    def _suspended(self, row: Row, trail: Trail) -> Settled:
         """The declared safe answer of a suspended endpoint."""
-        decided = self._desk.safe_decision(self.endpoint)
+        outcome = self._desk.safe_decision(self.endpoint)
         arm = Arm("suspended")
         arm.bind_head(self.endpoint.name, self.endpoint.number)
-        key_id, received_ns, started_ns, traceparent, idempotency = trail
-        record_id = self._desk.next_id(received_ns)
-        elapsed_us = (_perf() - started_ns) // 1000
+        record_id = self._desk.next_id(trail[1])
+        elapsed_us = (_perf() - trail[2]) // 1000
         record = self._record(row, trail, record_id, elapsed_us, 200)
-        record.rule, record.decision = "suspended", decided.decision
+        record.rule, record.decision = arm.rule, outcome.decision
         self._append(encode_record(record))
         self._meter.count(elapsed_us)
-        asked = b"" if row.id is None else b'"request_id":' + _json(row.id) + b","
-        return b'{"id":"%b",%b%bnull%b' % (uuid_text(record_id), asked, arm.head, decided.tail)
+        return record_id, arm, None, b"null", outcome.decision, None, outcome.tail
 
     def _record_error(self, row: Row, error: AppError, trail: Trail) -> None:
         """Keep the evidence of a request that was about this endpoint and got no decision."""
@@ -318,7 +307,7 @@ class Decider:
 
 
 def choose_arm(split: Split, f: Any, row: Row) -> Arm:
-    """The arm that a split gives this unit; without a unit the first, which nothing is hashed for."""
+    """The arm that a split gives this unit; the first, unhashed, when the request names none."""
     if split.unit == "split_id":
         unit = row.split_id if row.split_id is not None else row.subject
     else:
@@ -345,6 +334,23 @@ def uuid_text(record_id: bytes) -> bytes:
     """A record's id as answers show it."""
     text = record_id.hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}".encode()
+
+
+def native_answer(row: Row, settled: Settled) -> bytes:
+    """One decision as the native API shows it."""
+    record_id, arm, _, outputs, _, _, tail = settled
+    text = record_id.hex()
+    asked = b'",' if row.id is None else b'","request_id":' + _json(row.id) + b","
+    return b"".join(
+        (
+            b'{"id":"',
+            f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}".encode(),
+            asked,
+            arm.head,
+            outputs,
+            tail if not row.explain else pending(tail),
+        )
+    )
 
 
 def pending(tail: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""What all connections of a worker share: the plane, the clock of the sweeper, heads seen before."""
+"""What all connections of a worker share: the plane, the sweeper's clock, heads seen before."""
 
 from __future__ import annotations
 

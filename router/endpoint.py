@@ -19,6 +19,7 @@ from router.errors import BodyError, FeaturesError
 from router.outputs import Out
 from router.release.spec import Policies, ReleaseContent
 from router.wire.native import Row
+from router.wire.v2_shapes import V2Plan
 
 RouteFunction = Callable[[Any, Any, int], int]
 DecisionFunction = Callable[[Any, Any, int, Out], int]
@@ -80,6 +81,7 @@ class Endpoint(Struct, frozen=True, eq=False):
         rejected: end of the answer of a reject, by its reason.
         encode_outputs: JSON of the outputs.
         models: loaded models by name.
+        v2: its tensors in the Open Inference Protocol.
         inline: every model is cheap enough to score on the event loop.
     """
 
@@ -99,6 +101,7 @@ class Endpoint(Struct, frozen=True, eq=False):
     rejected: Callable[[str], bytes]
     encode_outputs: Callable[[Out], bytes]
     models: Mapping[str, Any]
+    v2: V2Plan
     inline: bool = True
 
     @property

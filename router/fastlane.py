@@ -219,7 +219,7 @@ class FastLane(HttpToolsProtocol):
         super().on_message_begin()
         self.url, self.headers = url, headers
         self.scope["headers"] = headers
-        self.scope["state"]["head"] = head  # type: ignore[typeddict-item]
+        self.scope["state"]["head"] = head
         self.expect_100_continue = head.expect
         super().on_headers_complete()
         if self.door.draining:
@@ -261,9 +261,9 @@ class FastLane(HttpToolsProtocol):
         door = self.door
         answer = door.plane.answer(head, body)
         if answer.__class__ is bytes and self._keep and not door.draining and not head.bare:
-            self.transport.write(b"%b%d\r\n\r\n%b" % (door.ok, len(answer), answer))  # type: ignore[arg-type]
+            self.transport.write(b"%b%d\r\n\r\n%b" % (door.ok, len(answer), answer))
             return
-        reply = answer if isinstance(answer, Reply) else Reply(200, answer)  # type: ignore[arg-type]
+        reply = answer if isinstance(answer, Reply) else Reply(200, answer)
         self._write(reply, bare=head.bare)
 
     def _write(self, reply: Reply, *, bare: bool = False) -> None:
@@ -337,7 +337,7 @@ class FastLane(HttpToolsProtocol):
 
     @property
     def _streams(self) -> bool:
-        head = self.scope["state"].get("head") if self._head is None and self.scope else self._head  # type: ignore[typeddict-item]
+        head = self.scope["state"].get("head") if self._head is None and self.scope else self._head
         return isinstance(head, Head) and head.streams
 
     def _check_idle(self, waited: float) -> None:

@@ -80,7 +80,7 @@ class Head:
         self.version = ""
         self.token: bytes | None = None
         self.traceparent: str | None = None
-        self.idempotency: bytes | None = None
+        self.idempotency: str | None = None
         self.encoding = b""
         self.json_bytes: int | None = None
         self.timing = False
@@ -184,7 +184,7 @@ def _traceparent(head: Head, value: bytes) -> None:
 
 
 def _idempotency(head: Head, value: bytes) -> None:
-    head.idempotency = value.strip()
+    head.idempotency = value.strip().decode("latin-1")
 
 
 def _encoding(head: Head, value: bytes) -> None:

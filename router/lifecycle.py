@@ -4,7 +4,7 @@
     SIGTERM: not ready -> listener closed -> answers end their connections -> feed stopped
              -> refusals written -> spool sealed -> exit 0
 
-The signals are ours: uvicorn would raise them again inside ``serve`` and nothing after it would run.
+The signals are ours: uvicorn would raise them again inside ``serve``; nothing after it would run.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from router.desk import Desk
 from router.door import TICK_S, Door
 from router.errors import StartError
 from router.fastlane import protocol_for
+from router.handlers.fast import FAST_HANDLERS
 from router.metrics.slots import Counters
 from router.plane import Plane
 from router.release.current import ReleaseLoader
@@ -80,7 +81,7 @@ class Worker:
         """Serve until SIGTERM, then stop in order."""
         async with contextlib.AsyncExitStack() as stack:
             desk = await stack.enter_async_context(self._desk())
-            self.plane = Plane(self.settings, desk)
+            self.plane = Plane(self.settings, desk, FAST_HANDLERS)
             self.door = Door(self.plane)
             self.slow_lane = SlowLane(self.plane)
             self.server = self._server()
@@ -157,7 +158,7 @@ class Worker:
     async def _announce(self, serving: asyncio.Task[None], on_ready: Callable[[], None]) -> None:
         """Say that the worker listens, then fetch the framework in the background."""
         while not self.server.started and not serving.done():
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.005)  # noqa: ASYNC110 - uvicorn has no event for it
         if serving.done():
             serving.result()
             raise StartError("the server ended before it started")

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import time
 import zlib
-from collections.abc import Callable
-
-import msgspec
+from collections.abc import Callable, Mapping
 
 from compiler.errors import AppError
 from router.decide import Decider
 from router.desk import Desk
-from router.errors import BodyError, MethodError, NotFoundError, ShedError, TooLargeError
+from router.errors import BodyError, NotFoundError, ShedError, TooLargeError
 from router.head import Head
 from router.keys import Key
 from router.metrics.slots import series
 from router.problem import INTERNAL, Reply, reply
 from router.refusals import Refusals
 from router.release.current import EMPTY, Current
-from router.routes import methods_of
 from router.settings import RouterSettings
-from router.wire.native import decode_row, decode_rows
 
 Answer = bytes | Reply
 """Bytes are the JSON body of a 200; everything else is a :class:`Reply`."""
 
-_perf = time.perf_counter_ns
-_wall = time.time_ns
+FastHandler = Callable[["Plane", Head, bytes], Answer]
+
 SECOND_NS = 1_000_000_000
 
 
@@ -50,9 +45,16 @@ class Plane:
         epoch: changes whenever ``current`` does.
         ready: releases are loaded and the worker does not drain.
         draining: the worker is about to end.
+
+    Args:
+        settings: of the node.
+        desk: shared services.
+        handlers: plain functions that answer the fast routes, by route name.
     """
 
-    def __init__(self, settings: RouterSettings, desk: Desk) -> None:
+    def __init__(
+        self, settings: RouterSettings, desk: Desk, handlers: Mapping[str, FastHandler]
+    ) -> None:
         self.settings = settings
         self.desk = desk
         self.refusals = Refusals(desk)
@@ -61,14 +63,9 @@ class Plane:
         self.epoch = object()
         self.loaded = False
         self.draining = False
+        self._open = settings.open_metrics or is_loopback(settings.bind)
         self._max_body = settings.http.max_body_bytes
-        self._handlers: dict[str, Callable[[Head, bytes], Answer]] = {
-            "predict": self._predict,
-            "live": self._live,
-            "ready": self._ready,
-            "missing": self._missing,
-            "wrong_method": self._wrong_method,
-        }
+        self._handlers = handlers
 
     @property
     def ready(self) -> bool:
@@ -98,8 +95,8 @@ class Plane:
         assert route is not None
         try:
             if head.error is not None:
-                raise head.error
-            return self._handlers[route.name](head, body)
+                return self.refuse(head, head.error)
+            return self._handlers[route.name](self, head, body)
         except AppError as error:
             return self.refuse(head, error)
         except Exception as error:
@@ -133,6 +130,17 @@ class Plane:
         name = head.endpoint or key.only
         return key.id, name if name in self.deciders else ""
 
+    def bound(self, head: Head, received_ns: int, action: str = "predict") -> Bound:
+        """Key and decider of a head; looked up once per head and state.
+
+        Raises:
+            AppError: as :meth:`bind`.
+        """
+        found = head.bound
+        if found is None or found.plane_epoch is not self.epoch or received_ns >= found.expires_ns:
+            found = self.bind(head, action)
+        return found  # type: ignore[no-any-return]
+
     def bind(self, head: Head, action: str) -> Bound:
         """Key and decider of a head, checked; kept on the head until something changes.
 
@@ -150,12 +158,25 @@ class Plane:
         key.may(action, name)
         decider = self.deciders.get(name)
         if decider is None:
-            raise self._no_endpoint(name)
+            raise self.no_endpoint(name)
         bound = Bound(self.epoch, key, decider)
         head.bound = bound
         return bound
 
-    def _no_endpoint(self, name: str) -> AppError:
+    def allow_read(self, head: Head) -> None:
+        """Metrics and metadata are open on loopback; elsewhere they need a live key.
+
+        Raises:
+            AppError: no key, or one that does not know this endpoint.
+        """
+        if self._open:
+            return
+        key = self.current.keys.find(head.token)
+        if head.endpoint:
+            key.may("metadata" if "metadata" in key.actions else "predict", head.endpoint)
+
+    def no_endpoint(self, name: str) -> AppError:
+        """The error for an endpoint that is not served here: refused, not yet loaded, unknown."""
         if not self.loaded:
             return ShedError("releases are still being loaded", code="node.starting")
         for refusal in self.current.refusals:
@@ -168,31 +189,6 @@ class Plane:
         return NotFoundError(
             f"there is no endpoint {name!r} here", code="endpoint.unknown", at=name
         )
-
-    def _predict(self, head: Head, body: bytes) -> Answer:
-        started = _perf()
-        received = _wall()
-        bound = head.bound
-        if bound is None or bound.plane_epoch is not self.epoch or received >= bound.expires_ns:
-            bound = self.bind(head, "predict")
-        if head.encoding:
-            body = self.inflate(head, body)
-        decider = bound.decider
-        trail = (
-            bound.key.id,
-            received,
-            started,
-            head.traceparent,
-            None if head.idempotency is None else head.idempotency.decode("latin-1"),
-        )
-        try:
-            row = decode_row(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            rows = decode_rows(body, decider.endpoint.policies.max_rows)
-            if isinstance(rows, list):
-                return decider.many(rows, trail)
-            row = rows
-        return decider.one(row, trail)
 
     def inflate(self, head: Head, body: bytes) -> bytes:
         """The body without its content encoding, bounded.
@@ -224,28 +220,14 @@ class Plane:
             )
         return plain
 
-    def _live(self, head: Head, body: bytes) -> Answer:
-        return b'{"live":true,"ready":%b}' % (b"true" if self.ready else b"false")
 
-    def _ready(self, head: Head, body: bytes) -> Answer:
-        if self.ready:
-            return b'{"live":true,"ready":true}'
-        why = "draining" if self.draining else "releases are still being loaded"
-        code = "node.draining" if self.draining else "node.starting"
-        error = ShedError(why, code=code)
-        assert head.route is not None
-        return reply(error, v2=head.route.v2)
+def is_loopback(bind: str) -> bool:
+    """Whether only this machine can reach an address.
 
-    def _missing(self, head: Head, body: bytes) -> Answer:
-        raise NotFoundError(f"there is nothing at {head.path[:200]}", at=head.path[:200])
-
-    def _wrong_method(self, head: Head, body: bytes) -> Answer:
-        allowed = methods_of(head.path)
-        names = ", ".join(each.decode() for each in allowed)
-        method = head.method.decode("latin-1")[:20]
-        error = MethodError(f"expected {names}, got {method}", at=head.path[:200])
-        answer = self.refuse(head, error)
-        return msgspec.structs.replace(answer, headers=((b"allow", names.encode()),))
+    >>> is_loopback("127.0.0.1"), is_loopback("10.0.0.1")
+    (True, False)
+    """
+    return bind in {"localhost", "::1"} or bind.startswith("127.")
 
 
 def too_large(limit: int) -> TooLargeError:

@@ -39,7 +39,7 @@ STATUS: dict[type[AppError], int] = {
 """A class without a line of its own has the status of its nearest ancestor."""
 
 CODE_STATUS: dict[str, int] = {"body.json": 400, "body.shape": 400}
-"""Codes that keep their status whatever class carries them (shape problems found while decoding)."""
+"""Codes that keep their status whatever class carries them: shape problems found by a decoder."""
 
 PROBLEM_JSON = b"application/problem+json"
 JSON = b"application/json"

@@ -42,17 +42,75 @@ ROUTES: tuple[Route, ...] = (
     _route("GET", "/readyz", "ready", "fast", "Releases are loaded, requests are welcome"),
     _route("GET", "/v2/health/live", "live", "fast", "The process answers"),
     _route("GET", "/v2/health/ready", "ready", "fast", "Requests are welcome"),
+    _route("POST", "/v2/models/{endpoint}/infer", "infer", "fast", "Decide in the open protocol"),
+    _route(
+        "POST",
+        "/v2/models/{endpoint}/versions/{version}/infer",
+        "infer",
+        "fast",
+        "Decide, naming the release",
+    ),
+    _route("GET", "/v2", "server", "fast", "Name, version and extensions of the server"),
+    _route("GET", "/v2/models", "models", "fast", "Names of the endpoints"),
+    _route("GET", "/v2/models/{endpoint}", "model", "fast", "Inputs and outputs of an endpoint"),
+    _route(
+        "GET",
+        "/v2/models/{endpoint}/versions/{version}",
+        "model",
+        "fast",
+        "Inputs and outputs of a release",
+    ),
+    _route("GET", "/v2/models/{endpoint}/ready", "model_ready", "fast", "The endpoint is served"),
+    _route(
+        "GET",
+        "/v2/models/{endpoint}/versions/{version}/ready",
+        "model_ready",
+        "fast",
+        "The release is served",
+    ),
+    _route("GET", "/v2/models/{endpoint}/config", "config", "fast", "Triton's model configuration"),
+    _route(
+        "GET",
+        "/v2/models/{endpoint}/versions/{version}/config",
+        "config",
+        "fast",
+        "Triton's model configuration of a release",
+    ),
+    _route("GET", "/v2/models/stats", "stats", "slow", "Triton's statistics of every endpoint"),
+    _route("GET", "/v2/models/{endpoint}/stats", "stats", "slow", "Triton's statistics"),
+    _route(
+        "GET",
+        "/v2/models/{endpoint}/versions/{version}/stats",
+        "stats",
+        "slow",
+        "Triton's statistics of a release",
+    ),
+    _route("POST", "/v2/repository/index", "index", "fast", "What is served and what is refused"),
+    _route(
+        "POST",
+        "/v2/repository/models/{endpoint}/load",
+        "load",
+        "fast",
+        "Refused: releases are approved, not loaded by callers",
+    ),
+    _route(
+        "POST",
+        "/v2/repository/models/{endpoint}/unload",
+        "unload",
+        "fast",
+        "Refused: endpoints are suspended by their owner",
+    ),
     _route("GET", "/metrics", "metrics", "slow", "Counters in the Prometheus text format"),
 )
 
 
 def _index() -> dict[tuple[str, ...], dict[bytes, Route]]:
-    """Routes by the shape of their path; names stand as ``{...}``."""
+    """Routes by the shape of their path; names stand as ``{...}``, exact paths come first."""
     index: dict[tuple[str, ...], dict[bytes, Route]] = {}
     for route in ROUTES:
         shape = tuple(route.path.split("/"))
         index.setdefault(shape, {})[route.method] = route
-    return index
+    return dict(sorted(index.items(), key=lambda item: sum("{" in part for part in item[0])))
 
 
 _BY_SHAPE = _index()

@@ -1,5 +1,7 @@
 """``/metrics``: the counters of all workers of the node in the text format of Prometheus."""
 
+# ruff: noqa: ARG001 - all handlers have one signature
+
 from __future__ import annotations
 
 import asyncio
@@ -15,5 +17,6 @@ TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 
 async def metrics(plane: Plane, head: Head, receive: Any) -> Answer:
     """Sum and write in a thread, so that a scrape does not hold up predictions."""
+    plane.allow_read(head)
     text = await asyncio.to_thread(render, plane.settings.metrics_dir)
     return Reply(200, text, TEXT)

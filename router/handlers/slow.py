@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from router.handlers.metrics import metrics
+from router.handlers.stats import stats
 from router.head import Head
 from router.plane import Answer, Plane
 
@@ -13,4 +14,5 @@ SlowHandler = Callable[[Plane, Head, Any], Awaitable[Answer]]
 
 SLOW_HANDLERS: dict[str, SlowHandler] = {
     "metrics": metrics,
+    "stats": stats,
 }

@@ -98,7 +98,8 @@ class Counters:
         if len(self._slots) + len(names) > USABLE or self._names_end + size > NAMES:
             self.values[0] += len(names)
             return USABLE
-        return [self.slot(name) for name in names][0]
+        slots = [self.slot(name) for name in names]
+        return slots[0]
 
     def add(self, name: str, amount: int = 1) -> None:
         """Count off the hot path."""

@@ -1,4 +1,4 @@
-"""Counters as text for Prometheus: histograms cumulated, units in seconds, twins for known names."""
+"""Counters as text for Prometheus: histograms cumulated, units in seconds, twins of known names."""
 
 from __future__ import annotations
 

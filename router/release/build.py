@@ -25,6 +25,7 @@ from router.release.disk import FeedRelease
 from router.release.spec import ModelRef, ReleaseContent
 from router.release.verify import read_bundle, verify_model_approval, verify_release
 from router.split import arm_chooser
+from router.wire.v2_shapes import v2_plan
 
 INLINE_COST_US = 300.0
 """Models above this are not scored on the event loop."""
@@ -167,6 +168,7 @@ def assemble(
         rejected=lambda reason: tail_of("reject", None, durability, reason),
         encode_outputs=output_encoder(content.output),
         models=models,
+        v2=v2_plan(content),
         inline=all(model.cost_us <= INLINE_COST_US for model in models.values()),
     )
 

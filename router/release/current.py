@@ -158,9 +158,7 @@ class ReleaseLoader:
         retry_at, refusal = self._failed.get(attempt, (0.0, None))
         if refusal is None or time.monotonic() >= retry_at:
             try:
-                if trust is None:
-                    raise ReleaseRefusedError("no trusted roster", code="release.no_roster")
-                endpoint = build_endpoint(release, trust, self._models)
+                endpoint = build_endpoint(release, need_trust(trust), self._models)
             except AppError as error:
                 refusal = Refusal(release.endpoint, release.number, error.code, error.message)
             except Exception as error:
@@ -191,3 +189,14 @@ class ReleaseLoader:
         if identity(last) == identity(refused):
             return None  # the same release lost its proofs: a key was revoked
         return self._build(last, trust, refusals)
+
+
+def need_trust(trust: Trust | None) -> Trust:
+    """The roster.
+
+    Raises:
+        ReleaseRefusedError: there is none that checks out.
+    """
+    if trust is None:
+        raise ReleaseRefusedError("there is no trusted roster", code="release.no_roster")
+    return trust

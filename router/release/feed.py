@@ -64,7 +64,7 @@ class Feed:
         try:
             snapshot = await asyncio.to_thread(read_snapshot, self._plane.settings.cache_dir)
         except AppError as error:
-            _log.error("%s", error)  # noqa: TRY400 - the sentence says it all
+            _log.error("%s", error)
             return False
         if snapshot is None:
             return False

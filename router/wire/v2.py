@@ -1,0 +1,406 @@
+"""The Open Inference Protocol, version 2: its requests as rows, and decisions as its answers.
+
+Source:
+    open-inference-protocol, ``inference_rest.md``; binary data as Triton's extension describes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from router.decide import Settled, uuid_text
+from router.errors import BodyError
+from router.release.spec import ReleaseContent
+from router.wire.native import MAX_WORD, Row, shape_error
+from router.wire.v2_shapes import SUBJECT, Column, OutputTensor, V2Plan
+from router.wire.v2_tensor import element_count, from_json, from_raw, to_raw
+
+Scalar = bool | int | float | str | None
+Parameters = dict[str, Scalar]
+NAN = float("nan")
+BINARY_SIZE = "binary_data_size"
+CONTEXT = "context."
+
+
+class InputTensor(Struct, gc=False):
+    """One input of a request."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: Parameters = {}
+    data: Raw | UnsetType = UNSET
+
+
+class RequestedOutput(Struct, gc=False):
+    """One output that a request asks for."""
+
+    name: str
+    parameters: Parameters = {}
+
+
+class InferRequest(Struct):
+    """The JSON part of a request; keys that are not known are ignored."""
+
+    inputs: list[InputTensor]
+    id: str | UnsetType = UNSET
+    parameters: Parameters = {}
+    outputs: list[RequestedOutput] | UnsetType = UNSET
+
+
+class InferOutput(Struct, omit_defaults=True):
+    """One output of an answer; ``data`` is absent when it is binary."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    data: Any = UNSET
+    parameters: Parameters = {}
+
+
+class InferResponse(Struct, omit_defaults=True):
+    """The JSON part of an answer."""
+
+    model_name: str
+    model_version: str
+    outputs: list[InferOutput]
+    id: str | UnsetType = UNSET
+    parameters: Parameters = {}
+
+
+_decode = msgspec.json.Decoder(InferRequest).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def decode_request(raw: bytes) -> InferRequest:
+    """The JSON part; bare ``NaN``, which some clients write, reads as null.
+
+    Raises:
+        BodyError: not JSON, or not the shape.
+    """
+    try:
+        return _decode(raw)
+    except msgspec.ValidationError as error:
+        raise shape_error(error) from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        if b"NaN" not in raw:
+            raise shape_error(error) from None
+    try:
+        return _decode(_encode(json.loads(raw, parse_constant=_constant)))
+    except (ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raise shape_error(error) from None
+
+
+def _constant(word: str) -> None:
+    if word != "NaN":
+        raise ValueError(f"{word} is not a number of JSON")
+
+
+def split_body(body: bytes, json_bytes: int | None, plan: V2Plan) -> tuple[InferRequest, bytes]:
+    """The JSON part and the raw tensors behind it.
+
+    Raises:
+        BodyError: the header promises more than there is.
+    """
+    if json_bytes is None:
+        return decode_request(body), b""
+    if json_bytes > len(body):
+        raise BodyError(
+            f"expected {json_bytes} bytes of JSON, got {len(body)} in all",
+            at="Inference-Header-Content-Length",
+        )
+    if json_bytes == 0:
+        return _raw_request(body, plan), body
+    return decode_request(body[:json_bytes]), body[json_bytes:]
+
+
+def _raw_request(body: bytes, plan: V2Plan) -> InferRequest:
+    """A body without JSON: the only input, batch 1, outputs all binary."""
+    width = len(plan.matrix)
+    for datatype, size in (("FP32", 4), ("FP64", 8)):
+        if width and len(body) == width * size:
+            tensor = InputTensor("input", [1, width], datatype, {BINARY_SIZE: len(body)})
+            return InferRequest([tensor], parameters={"binary_data_output": True})
+    raise BodyError(
+        f"expected one FP32 or FP64 row of {width} numbers, got {len(body)} bytes"
+        if width
+        else "expected a JSON part: the endpoint has inputs that are not numbers"
+    )
+
+
+def read_rows(call: InferRequest, tail: bytes, plan: V2Plan, max_rows: int) -> list[Row]:
+    """The rows of a request, as the native API would have received them.
+
+    Raises:
+        BodyError: tensors that are not the endpoint's, or not of one batch size.
+    """
+    shared = _shared(call.parameters)
+    if not tail:
+        row = _single(call, plan, shared)
+        if row is not None:
+            return [row]
+    columns, subjects, count = _columns(call, tail, plan)
+    if count > max_rows:
+        raise BodyError(f"expected at most {max_rows} rows, got {count}", at="inputs")
+    names = list(columns)
+    if not names and count:
+        raise BodyError("expected inputs of the endpoint, got none", at="inputs")
+    rows = []
+    for number, values in enumerate(zip(*columns.values(), strict=True)):
+        features = Raw(_encode(dict(zip(names, values, strict=True))))
+        subject = subjects[number] if subjects else shared.subject
+        rows.append(
+            Row(
+                features,
+                subject=subject,
+                split_id=shared.split_id,
+                context=shared.context,
+                timeout_ms=shared.timeout_ms,
+            )
+        )
+    return rows
+
+
+def _single(call: InferRequest, plan: V2Plan, shared: Row) -> Row | None:
+    """The only row of a JSON request by columns, without decoding a value; None when it is not one.
+
+    What is put together here is decoded by the endpoint's own decoder, which refuses whatever is
+    not one value per feature.
+    """
+    parts = []
+    for tensor in call.inputs:
+        column = plan.columns.get(tensor.name)
+        if column is None or tensor.data is UNSET or tensor.datatype not in column.accepted:
+            return None
+        if tensor.shape not in ([1], [1, 1]):
+            return None
+        parts.append(column.key + bytes(tensor.data).strip(b"[] \t\r\n"))
+    if not parts or len(parts) != len({tensor.name for tensor in call.inputs}):
+        return None
+    shared.features = Raw(b"{%b}" % b",".join(parts))
+    try:
+        if len(msgspec.json.decode(shared.features, type=dict[str, Raw])) != len(parts):
+            return None
+    except msgspec.MsgspecError:
+        return None
+    return shared
+
+
+def _shared(parameters: Parameters) -> Row:
+    """What the parameters of a request say about every row."""
+    row = Row(Raw(b"{}"))
+    context = {}
+    for name, value in parameters.items():
+        if name.startswith(CONTEXT):
+            context[name.removeprefix(CONTEXT)] = value
+        elif name in ("subject", "split_id"):
+            setattr(row, name, _word(value, f"parameters.{name}"))
+        elif name == "timeout":
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise BodyError("expected microseconds", at="parameters.timeout")
+            row.timeout_ms = max(value // 1000, 1) if value else None
+        elif name == "explain":
+            row.explain = value is True
+    if context:
+        row.context = Raw(_encode(context))
+    return row
+
+
+def _word(value: object, at: str) -> str:
+    if not isinstance(value, str) or len(value) > MAX_WORD:
+        raise BodyError(f"expected a text of at most {MAX_WORD} characters", at=at)
+    return value
+
+
+def _columns(
+    call: InferRequest, tail: bytes, plan: V2Plan
+) -> tuple[dict[str, list[Any]], list[Any], int]:
+    """Values by feature, subjects, and the batch size."""
+    columns: dict[str, list[Any]] = {}
+    subjects: list[Any] = []
+    counts: dict[str, int] = {}
+    at = 0
+    for tensor in call.inputs:
+        values, at = _values(tensor, tail, at)
+        rows = tensor.shape[0] if tensor.shape else 0
+        counts[tensor.name] = rows
+        column = plan.columns.get(tensor.name)
+        if tensor.name in columns or (tensor.name == SUBJECT and subjects):
+            raise BodyError("an input comes twice", at=f"inputs.{tensor.name}")
+        if column is not None:
+            _check_column(tensor, column)
+            columns[tensor.name] = _read(values, column)
+        elif tensor.name == SUBJECT and tensor.datatype == "BYTES":
+            subjects = [_word(value, f"inputs.{SUBJECT}") for value in values]
+        else:
+            _spread(tensor, values, plan, columns)
+    if at != len(tail):
+        raise BodyError(f"{len(tail) - at} bytes of binary data belong to no input", at="inputs")
+    if len(set(counts.values())) > 1:
+        raise BodyError(f"expected one batch size, got {counts}", at="inputs")
+    return columns, subjects, next(iter(counts.values()), 0)
+
+
+def _values(tensor: InputTensor, tail: bytes, at: int) -> tuple[list[Any], int]:
+    size = tensor.parameters.get(BINARY_SIZE)
+    if size is None:
+        if tensor.data is UNSET:
+            raise BodyError("expected data, got none", at=f"inputs.{tensor.name}")
+        values = from_json(tensor.name, tensor.shape, tensor.datatype, bytes(tensor.data))
+        return values, at
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0 or at + size > len(tail):
+        raise BodyError(
+            f"expected a size within the {len(tail) - at} bytes that are left, got {size}",
+            at=f"inputs.{tensor.name}.parameters.{BINARY_SIZE}",
+        )
+    raw = tail[at : at + size]
+    return from_raw(tensor.name, tensor.shape, tensor.datatype, raw), at + size
+
+
+def _check_column(tensor: InputTensor, column: Column) -> None:
+    if tensor.datatype not in column.accepted:
+        raise BodyError(
+            f"expected {column.datatype}, got {tensor.datatype}",
+            at=f"inputs.{tensor.name}.datatype",
+        )
+    if len(tensor.shape) not in (1, 2) or tensor.shape[1:] not in ([], [1]):
+        raise BodyError(
+            f"expected shape [N] or [N, 1], got {tensor.shape[:8]}",
+            at=f"inputs.{tensor.name}.shape",
+        )
+
+
+def _read(values: list[Any], column: Column) -> list[Any]:
+    """Floats without a fraction are integers where the feature is one."""
+    if not column.integral:
+        return values
+    return [
+        int(value) if isinstance(value, float) and value.is_integer() else value for value in values
+    ]
+
+
+def _spread(
+    tensor: InputTensor, values: list[Any], plan: V2Plan, columns: dict[str, list[Any]]
+) -> None:
+    """The columns of a matrix, in the order of the schema."""
+    width = len(plan.matrix)
+    if not width or columns:
+        raise BodyError(
+            f"expected inputs named like features, got {tensor.name[:60]!r}",
+            at=f"inputs.{tensor.name[:60]}",
+            hint="metadata lists them",
+        )
+    if tensor.datatype in ("BYTES", "BOOL") or len(tensor.shape) != 2 or tensor.shape[1] != width:
+        raise BodyError(
+            f"expected numbers of shape [N, {width}], got {tensor.datatype} {tensor.shape[:8]}",
+            at=f"inputs.{tensor.name[:60]}.shape",
+        )
+    element_count(tensor.name, tensor.shape, tensor.datatype)
+    for place, column in enumerate(plan.matrix):
+        columns[column.name] = _read(values[place::width], column)
+
+
+# answers ----------------------------------------------------------------------------------------
+
+
+def choose_outputs(call: InferRequest, plan: V2Plan) -> list[tuple[OutputTensor, bool]]:
+    """Outputs to give, each with whether it is binary.
+
+    Raises:
+        BodyError: an output that the endpoint does not have.
+    """
+    binary = call.parameters.get("binary_data_output") is True
+    if call.outputs is UNSET or not call.outputs:
+        return [(each, binary) for each in plan.outputs]
+    known = {each.name: each for each in (*plan.outputs, *plan.extra)}
+    chosen = []
+    for asked in call.outputs:
+        if asked.name not in known:
+            raise BodyError(
+                f"expected one of {', '.join(known)}, got {asked.name[:60]!r}",
+                at="outputs",
+            )
+        chosen.append((known[asked.name], asked.parameters.get("binary_data", binary) is True))
+    return chosen
+
+
+def encode_answer(
+    call: InferRequest,
+    content: ReleaseContent,
+    chosen: Sequence[tuple[OutputTensor, bool]],
+    settled: Sequence[Settled],
+) -> tuple[bytes, int | None]:
+    """Body of an answer and the bytes of its JSON part (None when all of it is JSON)."""
+    outputs, tails = [], []
+    for tensor, binary in chosen:
+        values = _OUTPUT[tensor.name](settled, tensor)
+        shape = [len(settled), *tensor.sizes]
+        if binary:
+            raw = to_raw(tensor.datatype, values)
+            tails.append(raw)
+            outputs.append(
+                InferOutput(tensor.name, tensor.datatype, shape, UNSET, {BINARY_SIZE: len(raw)})
+            )
+        else:
+            outputs.append(InferOutput(tensor.name, tensor.datatype, shape, values))
+    answer = InferResponse(
+        content.endpoint,
+        str(content.number),
+        outputs,
+        call.id,
+        _facts(settled, content),
+    )
+    encoded = _encode(answer)
+    if not any(binary for _, binary in chosen):
+        return encoded, None
+    return b"".join((encoded, *tails)), len(encoded)
+
+
+def _facts(settled: Sequence[Settled], content: ReleaseContent) -> Parameters:
+    """What routed a single row, flat; for a batch ask for the outputs of these names."""
+    facts: Parameters = {"durability": content.policies.durability}
+    if len(settled) == 1:
+        record_id, arm, _, _, decision, decision_rule, _ = settled[0]
+        given = {
+            "decision_id": uuid_text(record_id).decode(),
+            "rule": arm.rule,
+            "model": arm.model,
+            "version": arm.version,
+            "variant": arm.name or None,
+            "decision": decision,
+            "decision_rule": decision_rule,
+            "reason": arm.reason,
+        }
+        facts.update({name: value for name, value in given.items() if value is not None})
+    return facts
+
+
+def _probabilities(settled: Sequence[Settled], tensor: OutputTensor) -> list[Any]:
+    none = (NAN,) * tensor.sizes[0]
+    return [value for each in settled for value in (none if each[2] is None else each[2][1])]
+
+
+def _outputs(place: int, missing: Any) -> Any:
+    def read(settled: Sequence[Settled], _: OutputTensor) -> list[Any]:
+        return [missing if each[2] is None else each[2][place] for each in settled]
+
+    return read
+
+
+_OUTPUT: dict[str, Any] = {
+    "label": _outputs(0, ""),
+    "probabilities": _probabilities,
+    "value": _outputs(0, NAN),
+    "cluster": _outputs(0, -1),
+    "distance": _outputs(1, NAN),
+    "decision": lambda settled, _: [each[4] or "" for each in settled],
+    "id": lambda settled, _: [uuid_text(each[0]).decode() for each in settled],
+    "rule": lambda settled, _: [each[1].rule for each in settled],
+    "model": lambda settled, _: [each[1].model or "" for each in settled],
+    "decision_rule": lambda settled, _: [each[5] or "" for each in settled],
+}

@@ -1,0 +1,175 @@
+"""What the Open Inference Protocol says of an endpoint: tensors, datatypes, and how they map."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from compiler.schema import CONTEXT_PREFIX, FeatureType, OutputSchema
+from router.release.spec import ReleaseContent
+
+SUBJECT = "_subject"
+INTEGERS = frozenset({"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"})
+FLOATS = frozenset({"FP16", "FP32", "FP64"})
+NUMBERS = INTEGERS | FLOATS
+DATATYPES = NUMBERS | {"BOOL", "BYTES"}
+
+DATATYPE: dict[FeatureType, str] = {
+    "int": "INT64",
+    "float": "FP64",
+    "float32": "FP32",
+    "decimal": "BYTES",
+    "bool": "BOOL",
+    "string": "BYTES",
+    "enum": "BYTES",
+    "date": "BYTES",
+    "timestamp": "BYTES",
+}
+"""Datatype that metadata states for a feature."""
+
+ACCEPTED: dict[FeatureType, frozenset[str]] = {
+    "int": NUMBERS,
+    "float": NUMBERS,
+    "float32": NUMBERS,
+    "decimal": NUMBERS | {"BYTES"},
+    "bool": frozenset({"BOOL"}),
+    "string": frozenset({"BYTES"}),
+    "enum": frozenset({"BYTES"}),
+    "date": frozenset({"BYTES"}),
+    "timestamp": frozenset({"BYTES"}),
+}
+"""Datatypes that a feature is read from; a value that does not fit without loss is refused."""
+
+TRITON_TYPE = {"BYTES": "TYPE_STRING", "BOOL": "TYPE_BOOL"}
+
+
+class Column(Struct, frozen=True):
+    """One feature as a tensor.
+
+    Attributes:
+        name: feature.
+        key: its name as the start of a JSON member.
+        integral: floats without a fraction are read as integers.
+        accepted: datatypes that it is read from.
+        datatype: datatype that metadata states.
+    """
+
+    name: str
+    key: bytes
+    integral: bool
+    accepted: frozenset[str]
+    datatype: str
+
+
+class OutputTensor(Struct, frozen=True):
+    """One output: its name, datatype, and the sizes behind the batch size."""
+
+    name: str
+    datatype: str
+    sizes: tuple[int, ...] = ()
+
+
+class V2Plan(Struct, frozen=True):
+    """Tensors of one endpoint.
+
+    Attributes:
+        columns: by feature name, context features left out.
+        matrix: features of a [N, F] matrix in order; empty when one is not numeric.
+        outputs: given when a request names none.
+        extra: given when a request names them.
+    """
+
+    columns: dict[str, Column]
+    matrix: tuple[Column, ...]
+    outputs: tuple[OutputTensor, ...]
+    extra: tuple[OutputTensor, ...]
+
+
+EXTRA = tuple(OutputTensor(name, "BYTES") for name in ("id", "rule", "model", "decision_rule"))
+
+
+def v2_plan(content: ReleaseContent) -> V2Plan:
+    """The tensors of a release."""
+    columns = {
+        name: Column(
+            name,
+            b'"%b":' % name.encode(),
+            feature.type == "int",
+            ACCEPTED[feature.type],
+            DATATYPE[feature.type],
+        )
+        for name, feature in content.features.items()
+        if not name.startswith(CONTEXT_PREFIX)
+    }
+    numeric = all(content.features[name].type in ("int", "float", "float32") for name in columns)
+    decides = content.decision_table is not None
+    decision = (OutputTensor("decision", "BYTES"),)
+    return V2Plan(
+        columns,
+        tuple(columns.values()) if numeric else (),
+        output_tensors(content.output) + (decision if decides else ()),
+        EXTRA + (() if decides else decision),
+    )
+
+
+def output_tensors(schema: OutputSchema) -> tuple[OutputTensor, ...]:
+    """Tensors of a model's outputs."""
+    if schema.task == "regression":
+        return (OutputTensor("value", "FP32"),)
+    if schema.task == "clustering":
+        return OutputTensor("cluster", "INT64"), OutputTensor("distance", "FP32")
+    return (
+        OutputTensor("label", "BYTES"),
+        OutputTensor("probabilities", "FP32", (len(schema.classes),)),
+    )
+
+
+def metadata(content: ReleaseContent, plan: V2Plan) -> dict[str, Any]:
+    """Body of ``/v2/models/{m}``."""
+    return {
+        "name": content.endpoint,
+        "versions": [str(content.number)],
+        "platform": "onnxruntime_onnx",
+        "inputs": [
+            {"name": each.name, "datatype": each.datatype, "shape": [-1, 1]}
+            for each in plan.columns.values()
+        ],
+        "outputs": [
+            {"name": each.name, "datatype": each.datatype, "shape": [-1, *each.sizes]}
+            for each in plan.outputs
+        ],
+    }
+
+
+def config(content: ReleaseContent, plan: V2Plan) -> dict[str, Any]:
+    """Body of ``/v2/models/{m}/config``: what perf_analyzer needs to start."""
+    return {
+        "name": content.endpoint,
+        "platform": "onnxruntime_onnx",
+        "backend": "interlock",
+        "version_policy": {"specific": {"versions": [content.number]}},
+        "max_batch_size": content.policies.max_rows,
+        "input": [
+            {"name": each.name, "data_type": triton_type(each.datatype), "dims": [1]}
+            for each in plan.columns.values()
+        ],
+        "output": [
+            {
+                "name": each.name,
+                "data_type": triton_type(each.datatype),
+                "dims": list(each.sizes) or [1],
+                **({} if each.sizes else {"reshape": {"shape": []}}),
+            }
+            for each in plan.outputs
+        ],
+    }
+
+
+def triton_type(datatype: str) -> str:
+    """Triton's word for a datatype.
+
+    >>> triton_type("FP32"), triton_type("BYTES")
+    ('TYPE_FP32', 'TYPE_STRING')
+    """
+    return TRITON_TYPE.get(datatype, "TYPE_" + datatype)
