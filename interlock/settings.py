@@ -201,7 +201,13 @@ def read_environment(
         database_url, redis_url = database_url or urls[0], redis_url or urls[1]
 
     def secret(name: str, file: str) -> Path:
-        return Path(env.get(name) or found.secrets / file).expanduser()
+        given = env.get(name)
+        if not given:
+            return found.secrets / file
+        path = Path(given).expanduser()
+        if not path.is_file():  # going on with another key would be found out much later
+            raise SettingsError(f"there is no file {path}", code="settings.no_file", at=name)
+        return path
 
     return Environment(
         home=found,

@@ -3,6 +3,7 @@
 import http.client
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from urllib.parse import urlsplit
@@ -53,6 +54,41 @@ def test_no_secret_is_in_the_log(first_run, module_home):
     assert key is not None
     assert key[1] not in log
     assert (module_home / "secrets" / "bootstrap.token").read_text().strip() not in log
+
+
+def test_package_with_one_changed_byte_is_refused_by_name(first_run, module_home, tmp_path):
+    package = next((module_home / "artifacts" / "packages").glob("*/manifest.json")).parent
+    damaged = tmp_path / package.name
+    shutil.copytree(package, damaged)
+    raw = bytearray((damaged / "model.onnx").read_bytes())
+    raw[len(raw) // 2] ^= 1
+    (damaged / "model.onnx").write_bytes(raw)
+    words = [sys.executable, "-m", "interlock", "models", "verify", "--home", str(module_home)]
+    for folder, status in ((package, 0), (damaged, 1)):
+        done = subprocess.run(
+            [*words, str(folder)], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == status, done.stderr
+        assert "Traceback" not in done.stderr
+    assert "model.onnx" in done.stderr
+    assert "hint:" in done.stderr
+
+
+def test_rule_about_an_unknown_feature_is_refused_by_name(tmp_path):
+    (tmp_path / "table.txt").write_text("IF shoe_size > 43 THEN large\nELSE small\n")
+    (tmp_path / "schema.json").write_text('{"amount": {"type": "float"}}')
+    words = [sys.executable, "-m", "interlock", "rules", "check", "table.txt"]
+    done = subprocess.run(
+        [*words, "--schema", "schema.json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "shoe_size" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def post(url: str, headers: dict[str, str], body: str) -> tuple[int, dict]:

@@ -51,3 +51,26 @@ def test_process_without_database_says_what_to_do(open_folder):
         env.need_database()
     assert "DATABASE_URL" in error.value.hint
     assert "--home" in error.value.hint
+
+
+def test_key_file_that_is_named_but_missing_is_refused(open_folder):
+    with pytest.raises(SettingsError, match="there is no file /nowhere/subject") as error:
+        read_environment(
+            {"INTERLOCK_HOME": str(open_folder), "INTERLOCK_SUBJECT_KEY": "/nowhere/subject"}
+        )
+    assert error.value.at == "INTERLOCK_SUBJECT_KEY"
+
+
+def test_every_settings_struct_is_built_from_the_environment(open_folder):
+    env = read_environment(
+        {"INTERLOCK_HOME": str(open_folder), "DATABASE_URL": "postgresql://h/d", "REDIS_URL": "r"}
+    )
+    router, control = settings.router_settings(env), settings.control_settings(env)
+    worker, shipper = settings.worker_settings(env), settings.shipper_settings(env)
+    explainer = settings.explainer_settings(env)
+    every = (router, control, worker, shipper, explainer)
+    assert {each.database_url for each in every} == {"postgresql://h/d"}
+    assert {each.artifact_store for each in every} == {str(open_folder / "artifacts")}
+    assert {router.redis_url, control.redis_url, worker.redis_url} == {"r"}
+    assert router.spool_dir == shipper.spool_dir == open_folder / "spool"
+    assert (router.node, shipper.node) == (env.node, env.node)
