@@ -192,3 +192,12 @@ LEFT JOIN LATERAL (
   SELECT number, suspended FROM feed_releases WHERE endpoint = e.name
 ) f ON true
 WHERE e.name = $1;
+
+-- name: recent_requests
+-- Newest first by the time in the id, so that the index on id answers; never the whole table.
+SELECT id, received_at, features, context FROM (
+  SELECT id, received_at, features, context, endpoint, status, part FROM audit_records
+  WHERE received_at > clock_timestamp() - interval '7 days'
+  ORDER BY id DESC LIMIT 50000
+) newest
+WHERE endpoint = $1 AND status = 200 AND part IS NULL LIMIT $2;

@@ -9,11 +9,13 @@ from litestar import Response, get, patch, post, put
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
 
 from control_plane.deps import Bell, Pool, Settings, User, require
-from control_plane.endpoints import drafts, release_routes, service, store
+from control_plane.endpoints import diff, drafts, release_routes, service, store
 from control_plane.endpoints.schemas import (
     ActivationRow,
     Because,
+    DiffWanted,
     Draft,
+    DraftDiff,
     DraftView,
     EndpointChange,
     EndpointRow,
@@ -95,6 +97,15 @@ async def check_draft(endpoint: FromPath[str], pool: Pool) -> Findings:
     return drafts.findings_of(parts)
 
 
+@post(_ENDPOINT + "/draft/diff", guards=[require("endpoints.read")], status_code=200)
+async def diff_draft(
+    endpoint: FromPath[str], data: JSONBody[DiffWanted], pool: Pool, settings: Settings
+) -> DraftDiff:
+    """What the draft changes against the release in service, on recent requests."""
+    async with pool.connection() as connection:
+        return await diff.diff_draft(connection, endpoint, settings.artifact_store, data.traffic)
+
+
 @post(_ENDPOINT + "/rollback", guards=[require("releases.rollback")], status_code=200)
 async def rollback(
     *,
@@ -167,6 +178,6 @@ async def served_at(
 
 ROUTE_HANDLERS = [
     list_endpoints, create_endpoint, read_endpoint, change_endpoint, read_draft, write_draft,
-    check_draft, rollback, suspend, resume, list_activations, served_at,
+    check_draft, diff_draft, rollback, suspend, resume, list_activations, served_at,
     *release_routes.ROUTE_HANDLERS,
 ]  # fmt: skip

@@ -63,6 +63,56 @@ class Findings(Struct):
     findings: list[Finding]
 
 
+class DiffWanted(Struct, forbid_unknown_fields=True):
+    """What to compare a draft on."""
+
+    traffic: Literal["recent", "none"] = "recent"
+    against: Literal["live"] = "live"
+
+
+class Route(Struct, frozen=True):
+    """Where a request goes and which rule says so."""
+
+    route: str
+    rule: str
+
+
+class Move(Struct):
+    """Requests that go another way, or the same way by another rule."""
+
+    before: Route
+    after: Route
+    rows: int
+    share: float
+
+
+class Example(Struct):
+    """One request that goes another way."""
+
+    before: Route
+    after: Route
+    features: dict[str, Any]
+    record: str | None
+    """Id of its audit record, when it is a real request."""
+
+
+class DraftDiff(Struct):
+    """What a draft changes against the release in service."""
+
+    against: int | None
+    """Number of the release in service; null when there is none."""
+    traffic: str
+    """``recent``, ``snapshot sha256:...`` or ``none``: what was compared on."""
+    rows: int
+    changed: int
+    """Requests that go to another model or decision."""
+    share: float | None
+    moves: list[Move]
+    examples: list[Example]
+    contract: list[Finding]
+    """What callers of the release in service would lose."""
+
+
 class EndpointRow(Struct):
     """An endpoint and what it serves."""
 
