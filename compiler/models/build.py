@@ -88,7 +88,7 @@ def build_package(
     """
     tell = progress or _silent
     tell("lowering encoders", 0.0)
-    lowered = lower(pipeline, X, features)
+    lowered = lower(getattr(pipeline, "inner", pipeline), X, features)
     tell("converting", 0.1)
     built = emit_model(lowered, output)
     portable = emit_portable(built, lowered.encoding, features).SerializeToString()

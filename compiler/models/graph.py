@@ -85,14 +85,14 @@ def emit_model(lowered: Lowered, output: OutputSchema) -> Built:
         served = nodes[-1].output[0]
         outputs = [helper.make_tensor_value_info(served, TensorProto.FLOAT, [None, columns])]
     else:
-        wide = type(lowered.estimator).__name__ in IN_DOUBLE
+        wide = _is_wide(lowered)
         if wide:
             nodes.append(helper.make_node("Cast", [current], ["wide"], to=TensorProto.DOUBLE))
             current = "wide"
         tail = _convert(lowered, output, wide=wide)
         versions.update({entry.domain: entry.version for entry in tail.opset_import})
         produced = _append_tail(tail, current, nodes, constants)
-        outputs = _emit_outputs(lowered.estimator, output, produced, nodes, constants)
+        outputs = _emit_outputs(lowered, output, produced, nodes, constants)
     inputs = [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [None, width])]
     model = _assemble(nodes, inputs, outputs, constants, versions)
     names = tuple(value.name for value in outputs)
@@ -191,14 +191,15 @@ def _emit_stage(
 
 
 def _emit_outputs(
-    estimator: Any,
+    lowered: Lowered,
     output: OutputSchema,
     produced: list[str],
     nodes: list[onnx.NodeProto],
     constants: list[onnx.TensorProto],
 ) -> list[onnx.ValueInfoProto]:
     """The served outputs only; everything that does not lead to them is pruned afterwards."""
-    wide = type(estimator).__name__ in IN_DOUBLE
+    estimator = lowered.estimator
+    wide = _is_wide(lowered)
     if output.task == "classification":
         order = class_order(estimator, output)
         name = produced[1]
@@ -224,6 +225,10 @@ def _emit_outputs(
         helper.make_tensor_value_info("cluster", TensorProto.INT64, [None]),
         helper.make_tensor_value_info("distance", TensorProto.FLOAT, [None, 1]),
     ]
+
+
+def _is_wide(lowered: Lowered) -> bool:
+    return type(lowered.estimator).__name__ in IN_DOUBLE and lowered.twin is None
 
 
 def _float_output(

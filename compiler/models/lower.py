@@ -257,10 +257,10 @@ def _numeric_twin(blocks: list[_Block]) -> ColumnTransformer:
             chain[0] if len(chain) == 1 else Pipeline([(f"s{n}", s) for n, s in enumerate(chain)])
         )
         parts.append((f"b{index}", step, slots))
-    twin = ColumnTransformer(parts, sparse_threshold=0.0)
+    empty = [(name, "passthrough", slots) for name, _, slots in parts]
+    twin = ColumnTransformer(empty, sparse_threshold=0.0)
     twin.fit(np.zeros((2, start), np.float32))  # shapes only; the fitted parts go in below
-    twin.transformers_ = [(name, step, slots) for name, step, slots in parts]
-    twin._n_features = start  # noqa: SLF001 - as after fit
+    twin.transformers = twin.transformers_ = parts
     return twin
 
 
