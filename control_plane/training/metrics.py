@@ -152,3 +152,15 @@ def roc_points(score: Floats, answer: NDArray[np.bool_], most: int = 200) -> lis
     keep = np.unique(np.linspace(0, len(ends) - 1, min(most, len(ends))).astype(int))
     points = [[float(misses[k]), float(hits[k])] for k in keep]
     return [[0.0, 0.0], *points]
+
+
+def precision_recall_points(
+    score: Floats, answer: NDArray[np.bool_], most: int = 200
+) -> list[list[float]]:
+    """(recall, precision) from the strictest threshold to the loosest, thinned."""
+    order = np.argsort(-score, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
+    hits = np.cumsum(answer[order])[ends]
+    recall, precision = hits / max(1, int(answer.sum())), hits / (ends + 1)
+    keep = np.unique(np.linspace(0, len(ends) - 1, min(most, len(ends))).astype(int))
+    return [[float(recall[k]), float(precision[k])] for k in keep]

@@ -174,3 +174,80 @@ GRANT SELECT, INSERT ON job_logs, trials TO interlock_control, interlock_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON data_connections TO interlock_control;
 GRANT SELECT ON data_connections TO interlock_worker;
 GRANT SELECT ON datasets, snapshots, runs, trials, jobs TO interlock_auditor;
+
+-- A version on a snapshot: four reports, and how the configured gates came out.
+CREATE TABLE validations (
+    id           uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    job          uuid NOT NULL UNIQUE REFERENCES jobs,
+    model        text NOT NULL,
+    version      integer NOT NULL,
+    number       integer NOT NULL CHECK (number > 0),
+    package      text NOT NULL,
+    dataset      text NOT NULL,
+    snapshot     text NOT NULL,
+    options      jsonb NOT NULL,
+    summary      jsonb,
+    gates        jsonb,
+    breached     boolean,
+    created_by   text NOT NULL,
+    created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at  timestamptz,
+    UNIQUE (model, version, number),
+    FOREIGN KEY (dataset, snapshot) REFERENCES snapshots (dataset, digest),
+    CHECK ((finished_at IS NULL) = (breached IS NULL))
+);
+
+CREATE TABLE validation_reports (
+    validation  uuid NOT NULL REFERENCES validations,
+    name        text NOT NULL,
+    media_type  text NOT NULL,
+    digest      text NOT NULL,
+    content     bytea NOT NULL,
+    PRIMARY KEY (validation, name),
+    CHECK (digest = 'sha256:' || encode(sha256(content), 'hex'))
+);
+
+-- What a model's versions must reach before anybody may approve them; the newest row counts.
+CREATE TABLE model_gates (
+    id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    model  text NOT NULL REFERENCES models (name),
+    gates  jsonb NOT NULL,
+    actor  text NOT NULL,
+    at     timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX model_gates_newest ON model_gates (model, id DESC);
+
+CREATE FUNCTION check_gates() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  wanted model_gates;
+  newest validations;
+BEGIN
+  SELECT * INTO wanted FROM model_gates WHERE model = NEW.model ORDER BY id DESC LIMIT 1;
+  IF NOT FOUND OR wanted.gates = '{}' THEN
+    RETURN NEW;
+  END IF;
+  SELECT * INTO newest FROM validations
+  WHERE model = NEW.model AND version = NEW.version AND package = NEW.package
+    AND finished_at IS NOT NULL AND created_at > wanted.at
+  ORDER BY number DESC LIMIT 1;
+  IF NOT FOUND THEN
+    PERFORM refuse('IL409', 'approval.not_validated',
+      format('%s version %s was not validated since its gates were set', NEW.model, NEW.version),
+      'validate it: POST /api/validations');
+  END IF;
+  IF newest.breached THEN
+    PERFORM refuse('IL409', 'approval.gate_breached',
+      format('validation %s of %s version %s breached a gate', newest.number, NEW.model,
+             NEW.version), 'read its reports; a gate is changed by somebody who may approve');
+  END IF;
+  RETURN NEW;
+END
+$$;
+CREATE TRIGGER model_approvals_gates BEFORE INSERT ON model_approvals
+  FOR EACH ROW EXECUTE FUNCTION check_gates();
+
+GRANT SELECT, INSERT, UPDATE ON validations TO interlock_control, interlock_worker;
+GRANT SELECT, INSERT ON validation_reports TO interlock_control, interlock_worker;
+GRANT SELECT, INSERT ON model_gates TO interlock_control;
+GRANT SELECT ON model_gates TO interlock_worker;
+GRANT SELECT ON validations, validation_reports, model_gates TO interlock_auditor;

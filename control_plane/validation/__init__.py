@@ -1,0 +1,1 @@
+"""Validation: a version on a snapshot, as four reports with gates that block approval."""

@@ -1,0 +1,154 @@
+"""How decisions fall on groups of people: screens with intervals, never a verdict.
+
+The adverse impact ratio compares each group's rate of favourable answers with the reference
+group's, here the largest one. The 0.80 line comes from 29 CFR 1607.4(D) (employment) and is used as
+a screen: below it, a person has to look and write down what he found.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, Literal
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+SMALLEST = 30
+"""A group with fewer rows is counted and not judged."""
+AIR_FLAG, AIR_WATCH = 0.80, 0.90
+GAP_FLAG = 0.10
+_Z = 1.959963984540054
+
+Status = Literal["reference", "ok", "watch", "flag", "too few rows"]
+
+
+class Group(Struct, frozen=True):
+    """One group of one protected attribute.
+
+    Attributes:
+        rate: share with the favourable answer.
+        air: rate over the reference group's rate, with its 95% interval (log method).
+        parity_difference: rate minus the reference group's.
+        true_positive_gap: difference to the reference group of the rate among those whose true
+            outcome was favourable.
+        false_positive_gap: likewise among the others.
+        p: Fisher's exact test of the two rates.
+    """
+
+    group: str
+    rows: int
+    favourable: int
+    rate: float | None
+    air: float | None
+    air_interval: tuple[float, float] | None
+    parity_difference: float | None
+    true_positive_gap: float | None
+    false_positive_gap: float | None
+    p: float | None
+    status: Status
+
+
+class Attribute(Struct, frozen=True):
+    """One protected attribute, group by group, the reference first."""
+
+    attribute: str
+    groups: list[Group]
+    lowest_air: float | None
+    """Of the groups that are large enough; what a gate compares."""
+
+
+def group_names(values: NDArray[Any]) -> NDArray[np.str_]:
+    """A group for each row: words as they are, numbers by quarters of the rows."""
+    if values.dtype.kind not in "fiu":
+        return np.array(["missing" if v is None else str(v) for v in values.tolist()])
+    numbers = values.astype(np.float64)
+    present = numbers[~np.isnan(numbers)]
+    edges = np.unique(np.quantile(present, [0.25, 0.5, 0.75])) if len(present) else np.empty(0)
+    names = _bands(edges)
+    places = np.searchsorted(edges, numbers, side="left")
+    return np.where(np.isnan(numbers), "missing", np.array(names)[places])
+
+
+def _bands(edges: NDArray[np.float64]) -> list[str]:
+    if not len(edges):
+        return ["any"]
+    texts = [f"{edge:g}" for edge in edges]
+    inner = [f"above {low} to {high}" for low, high in itertools.pairwise(texts)]
+    return [f"up to {texts[0]}", *inner, f"above {texts[-1]}"]
+
+
+def air_interval(a: int, n: int, c: int, m: int) -> tuple[float, float] | None:
+    """95% interval of (a / n) / (c / m) by the log method; None when a rate is zero.
+
+    Source:
+        Katz, Baptista, Azen, Pike (1978), Biometrics 34: 469-474.
+    """
+    if not a or not c:
+        return None
+    ratio = (a / n) / (c / m)
+    spread = _Z * float(np.sqrt(1 / a - 1 / n + 1 / c - 1 / m))
+    return float(ratio * np.exp(-spread)), float(ratio * np.exp(spread))
+
+
+def attribute(
+    name: str, values: NDArray[Any], answer: NDArray[np.bool_], truth: NDArray[np.bool_] | None
+) -> Attribute:
+    """One attribute's groups against the largest of them.
+
+    Args:
+        name: of the attribute.
+        values: of each row.
+        answer: whether the row got the favourable answer.
+        truth: whether its true outcome was favourable, when known.
+    """
+    names = group_names(values)
+    groups, counts = np.unique(names, return_counts=True)
+    order = sorted(range(len(groups)), key=lambda k: (-counts[k], groups[k]))
+    base = names == groups[order[0]]
+    found = [
+        _group(str(groups[k]), names == groups[k], base, answer, truth, first=place == 0)
+        for place, k in enumerate(order)
+    ]
+    judged = [g.air for g in found[1:] if g.air is not None]
+    return Attribute(name, found, min(judged) if judged else None)
+
+
+def _group(
+    name: str, rows: NDArray[np.bool_], base: NDArray[np.bool_], answer: NDArray[np.bool_],
+    truth: NDArray[np.bool_] | None, *, first: bool,
+) -> Group:  # fmt: skip
+    from scipy.stats import fisher_exact
+
+    n, a = int(rows.sum()), int(answer[rows].sum())
+    m, c = int(base.sum()), int(answer[base].sum())
+    if n < SMALLEST:
+        return Group(name, n, a, None, None, None, None, None, None, None, "too few rows")
+    rate, other = a / n, c / m
+    if first:
+        return Group(name, n, a, rate, 1.0, None, 0.0, None, None, None, "reference")
+    air = rate / other if other else None
+    p = float(fisher_exact([[a, n - a], [c, m - c]]).pvalue)
+    gaps = (None, None) if truth is None else (
+        _gap(rows, base, answer, truth), _gap(rows, base, answer, ~truth),
+    )  # fmt: skip
+    status: Status = "ok"
+    if air is not None and air < AIR_FLAG:
+        status = "flag" if p < 0.05 else "watch"
+    elif air is not None and air < AIR_WATCH:
+        status = "watch"
+    if any(gap is not None and abs(gap) > GAP_FLAG for gap in gaps) and status == "ok":
+        status = "watch"
+    return Group(
+        name, n, a, rate, air, air_interval(a, n, c, m), rate - other, gaps[0], gaps[1], p, status
+    )
+
+
+def _gap(
+    rows: NDArray[np.bool_], base: NDArray[np.bool_], answer: NDArray[np.bool_],
+    among: NDArray[np.bool_],
+) -> float | None:  # fmt: skip
+    left, right = rows & among, base & among
+    if left.sum() < SMALLEST or right.sum() < SMALLEST:
+        return None
+    return float(answer[left].mean() - answer[right].mean())

@@ -1,0 +1,116 @@
+"""The validation job: batch inference through the serving engine, four reports, gates."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from control_plane.datasets.files import SnapshotFiles
+from control_plane.jobs.task import Task
+from control_plane.validation import store
+from control_plane.validation.schemas import GateResult, judge
+
+CHUNK_ROWS = 65_536
+_canonical = msgspec.json.Encoder(order="sorted")
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What the queue says about one validation."""
+
+    validation: UUID
+    model: str
+    version: int
+    package: str
+    dataset: str
+    snapshot: str
+    options: dict[str, Any]
+
+
+async def run(task: Task) -> dict[str, Any]:
+    """Validate a version on a snapshot.
+
+    Raises:
+        DataError: a snapshot is lost or was changed.
+        PackageError: the package is damaged.
+        ScoreError: a row does not fit the model.
+    """
+    order = msgspec.convert(task.payload, Order)
+    task.progress(0.01, "loading the model")
+    from control_plane.validation import reports
+
+    subject = reports.open_subject(
+        SnapshotFiles(task.order.artifact_store), task.order.artifact_store, order
+    )
+    task.note(f"{len(subject.rows)} rows: {subject.which}")
+    subject.score(lambda share: task.progress(0.1 + 0.3 * share, "scoring"), CHUNK_ROWS)
+    task.progress(0.45, "predictions")
+    documents: dict[str, Any] = {"predictions": reports.predictions(subject)}
+    task.progress(0.6, "fairness")
+    documents["fairness"] = reports.fairness_of(subject)
+    task.progress(0.7, "drift")
+    documents["drift"] = reports.drift_of(subject)
+    task.progress(0.8, "explanations")
+    documents["explanations"] = reports.explanations(
+        subject, lambda share: task.progress(0.8 + 0.12 * share, "explanations")
+    )
+    figures = reports.figures(documents)
+    async with task.pool.connection() as connection:
+        gates = judge(await store.gates(connection, order.model), figures)
+    task.progress(0.94, "writing the reports")
+    contents = render(order, subject, documents, gates)
+    async with task.transaction() as connection:
+        await keep(connection, order, figures, gates, contents)
+    breached = [result.gate for result in gates if not result.held]
+    if breached:
+        task.note(f"gates breached: {', '.join(breached)}", "warning")
+    return {"validation": str(order.validation), "breached": breached, "figures": figures}
+
+
+def render(
+    order: Order, subject: Any, documents: dict[str, Any], gates: list[GateResult]
+) -> dict[str, tuple[str, bytes]]:
+    """Every report as (media type, bytes) by name, the page included."""
+    from control_plane.validation.page import page
+
+    head = {
+        "format": "interlock/validation-report/v1",
+        "model": order.model,
+        "version": order.version,
+        "package": order.package,
+        "dataset": order.dataset,
+        "snapshot": order.snapshot,
+        "rows": len(subject.rows),
+        "which": subject.which,
+        "gates": msgspec.to_builtins(gates),
+    }
+    found = {
+        name: ("application/json", _canonical.encode(head | {"report": name, **document}))
+        for name, document in documents.items()
+    }
+    found["page"] = ("text/html; charset=utf-8", page(head, documents).encode())
+    return found
+
+
+async def keep(
+    connection: Any,
+    order: Order,
+    figures: dict[str, float | None],
+    gates: list[GateResult],
+    contents: dict[str, tuple[str, bytes]],
+) -> None:
+    """Store the outcome; before its submission the version gets the reports attached."""
+    from control_plane.registry import service as registry
+
+    number = await store.finish(connection, order.validation, figures, gates)
+    if number is None:
+        return
+    state = await connection.fetchval("SELECT model_state($1, $2)", order.model, order.version)
+    for name, (media_type, content) in contents.items():
+        await store.add_report(connection, order.validation, name, media_type, content)
+        if state in ("validated", "changes_requested"):
+            await registry.add_report(
+                connection, order.model, order.version, f"{name}-{number}",
+                media_type=media_type, content=content,
+            )  # fmt: skip

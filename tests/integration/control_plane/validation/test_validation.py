@@ -1,0 +1,182 @@
+"""A version validated on snapshots: reports, gates, and what they block."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from importlib.resources import files
+
+import msgspec
+import pytest
+
+from control_plane.jobs.schemas import ENDED
+from control_plane.jobs.worker import Worker
+from control_plane.settings import WorkerSettings
+
+CREDIT = {
+    "name": "german_credit",
+    "task": "classification",
+    "target": "creditability",
+    "positive": "bad",
+    "favourable": "good",
+    "protected": ["personal_status_and_sex", "age_in_years", "foreign_worker"],
+    "source": "Statlog (German Credit Data), UCI Machine Learning Repository",
+    "licence": "CC BY 4.0",
+}
+ORDER = {
+    "dataset": "german_credit",
+    "model": "quick",
+    "recipe": {"estimator": "logistic_regression", "seed": 7},
+}
+
+
+@pytest.fixture
+def credit_csv():
+    return (files("interlock") / "data" / "german_credit.csv").read_bytes()
+
+
+@pytest.fixture
+async def worker(control_settings, house, role_url):
+    home = control_settings.home
+    house.builder.save(home / "builder.key")
+    settings = WorkerSettings(
+        role_url("interlock_worker"),
+        control_settings.artifact_store,
+        home,
+        home / "builder.key",
+        poll_s=0.2,
+    )
+    async with running(Worker(settings, slots=1)):
+        yield
+
+
+@asynccontextmanager
+async def running(worker):
+    task = asyncio.create_task(worker.run())
+    try:
+        yield
+    finally:
+        worker.stop()
+        await asyncio.wait_for(task, 20)
+
+
+@pytest.fixture
+async def dan(staff, worker, credit_csv):
+    """A data scientist with a trained version 1 of model quick."""
+    dan = staff["scientist"]
+    await dan.post("/datasets", CREDIT)
+    await dan.post("/datasets/german_credit/snapshots", credit_csv, content_type="text/csv")
+    run = await dan.call("POST", "/runs", ORDER)
+    assert (await follow(dan, f"/runs/{run.body['id']}"))["state"] == "succeeded"
+    return dan
+
+
+async def follow(person, path):
+    async with asyncio.timeout(90):
+        while True:
+            body = await person.get(path)
+            if body["state"] in ENDED:
+                return body
+            await asyncio.sleep(0.05)
+
+
+async def validate(person, **changes):
+    answer = await person.call("POST", "/validations", {"model": "quick", "version": 1} | changes)
+    assert answer.status == 202, answer.raw
+    return await follow(person, f"/validations/{answer.body['id']}")
+
+
+async def report(person, validation, name):
+    answer = await person.call("GET", f"/validations/{validation['id']}/reports/{name}")
+    assert answer.status == 200, answer.raw
+    return answer
+
+
+async def approve(person, path):
+    listed = await person.get(f"{path}/reports")
+    for row in listed["items"] if isinstance(listed, dict) else listed:
+        await person.call("GET", f"{path}/reports/{row['name']}")
+    statement = await person.get(f"{path}/statement")
+    return await person.call("POST", f"{path}/approve", person.sign(statement))
+
+
+async def test_training_snapshot_is_judged_by_its_held_out_rows_in_four_reports(dan, staff):
+    done = await validate(dan)
+    assert done["state"] == "succeeded", done
+    assert done["breached"] is False
+    predictions = (await report(dan, done, "predictions")).body
+    assert predictions["rows"] == 250
+    version = await dan.get("/models/quick/versions/1")
+    trained = version["metrics"]
+    assert predictions["metrics"]["roc_auc"] == pytest.approx(trained["roc_auc"], abs=1e-6)
+    fairness = (await report(dan, done, "fairness")).body
+    assert {a["attribute"] for a in fairness["attributes"]} == set(CREDIT["protected"])
+    drift = (await report(dan, done, "drift")).body
+    assert "score" in {f["feature"] for f in drift["features"]}
+    assert all(f["status"] in ("ok", "insufficient data") for f in drift["features"])
+    told = (await report(dan, done, "explanations")).body
+    assert told["largest_residual"] < 1e-3
+    assert len(told["local"]) == 5
+    page = (await report(dan, done, "page")).raw.decode()
+    assert page.count("<svg") >= 5
+    assert "<script" not in page
+    names = {row["name"] for row in await dan.get("/models/quick/versions/1/reports")}
+    assert {"predictions-1", "fairness-1", "drift-1", "explanations-1", "page-1"} <= names
+
+
+async def test_shifted_snapshot_alerts_on_the_feature_that_moved(dan, credit_csv):
+    lines = credit_csv.decode().splitlines()
+    head = lines[0].split(",").index("duration_in_month")
+    import csv
+    import io
+
+    rows = list(csv.reader(io.StringIO(credit_csv.decode())))
+    for row in rows[1:]:
+        row[head] = str(int(row[head]) + 18)
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    body = text.getvalue().encode()
+    made = await dan.post("/datasets/german_credit/snapshots", body, content_type="text/csv")
+    done = await validate(dan, snapshot=made["snapshot"])
+    assert done["state"] == "succeeded", done
+    drift = (await report(dan, done, "drift")).body["features"]
+    status = {f["feature"]: f["status"] for f in drift}
+    assert status["duration_in_month"] == "alert"
+    assert status["purpose"] == "ok"
+    predictions = (await report(dan, done, "predictions")).body
+    assert predictions["rows"] == 1000
+
+
+async def test_gates_block_approval_until_they_are_validated_and_held(dan, staff):
+    mia, path = staff["manager"], "/models/quick/versions/1"
+    answer = await mia.call("PUT", "/models/quick/gates", {"min_roc_auc": 0.99})
+    assert answer.status == 200, answer.raw
+    await dan.post(f"{path}/submit")
+    refused = await approve(mia, path)
+    assert (refused.status, refused.code) == (409, "approval.not_validated")
+    done = await validate(dan)
+    assert done["breached"] is True
+    assert done["gates"][0]["held"] is False
+    refused = await approve(mia, path)
+    assert (refused.status, refused.code) == (409, "approval.gate_breached")
+    await mia.call("PUT", "/models/quick/gates", {"min_roc_auc": 0.5})
+    refused = await approve(mia, path)
+    assert refused.code == "approval.not_validated"
+    assert (await validate(dan))["breached"] is False
+    answer = await approve(mia, path)
+    assert answer.status < 300, answer.raw
+
+
+async def test_data_scientist_cannot_set_gates_and_nonsense_is_refused(dan, staff):
+    assert (await dan.call("PUT", "/models/quick/gates", {})).code == "permission.denied"
+    mia = staff["manager"]
+    assert (await mia.call("PUT", "/models/nothing/gates", {})).code == "model.unknown"
+    bad = await dan.call("POST", "/validations", {"model": "quick", "version": 9})
+    assert bad.status == 404
+    body = {"model": "quick", "version": 1, "threshold": 1.5}
+    assert (await dan.call("POST", "/validations", body)).code == "validation.threshold"
+
+
+async def test_report_names_gates_as_data(dan):
+    body = msgspec.json.encode(await dan.get("/models/quick/gates"))
+    assert body == b"{}"
