@@ -16,6 +16,7 @@ from control_plane.approvals import routes as approvals
 from control_plane.audit import routes as audit
 from control_plane.datasets import routes as datasets
 from control_plane.endpoints import routes as endpoints
+from control_plane.idempotency import IdempotencyMiddleware
 from control_plane.identity import routes as identity
 from control_plane.jobs import routes as jobs
 from control_plane.keys import routes as keys
@@ -23,6 +24,7 @@ from control_plane.lifecycle import run_parts
 from control_plane.nodes import routes as nodes
 from control_plane.registry import routes as registry
 from control_plane.training import routes as training
+from control_plane.validation import routes as validation
 
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
@@ -57,6 +59,7 @@ ROUTES: list[ControllerRouterHandler] = [
     *datasets.ROUTE_HANDLERS,
     *jobs.ROUTE_HANDLERS,
     *training.ROUTE_HANDLERS,
+    *validation.ROUTE_HANDLERS,
     *audit.ROUTE_HANDLERS,
 ]
 """Handlers below ``/api``, topic by topic."""
@@ -81,6 +84,7 @@ def build_app(settings: ControlSettings) -> Litestar:
             HTTPException: problem.handle_http_error,
             Exception: problem.handle_unexpected,
         },
+        middleware=[IdempotencyMiddleware()],
         lifespan=[run_parts],
         state=State({"settings": settings}),
         openapi_config=OpenAPIConfig(title="Interlock control plane", version="1", path="/docs"),
