@@ -44,6 +44,24 @@ def read_batches(path: Path, features: FeatureMap) -> Iterator[pa.RecordBatch]:
         raise TableFileError(f"cannot read rows: {error}", at=str(path)) from error
 
 
+def read_columns(path: Path, features: FeatureMap) -> tuple[dict[str, list[Any]], int]:
+    """All rows of a file as Python columns, for samples that fit in memory.
+
+    Raises:
+        TableFileError: as :func:`read_batches`.
+    """
+    columns: dict[str, list[Any]] = {name: [] for name in features}
+    rows = 0
+    for batch in read_batches(path, features):
+        rows += batch.num_rows
+        for name, values in columns.items():
+            if name in batch.schema.names:
+                values.extend(batch.column(name).to_pylist())
+            else:
+                values.extend([None] * batch.num_rows)
+    return columns, rows
+
+
 def _csv(path: Path, features: FeatureMap) -> Iterator[pa.RecordBatch]:
     import pyarrow.csv as arrow_csv
 

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import onnx
+from msgspec import Struct
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -27,7 +28,7 @@ from compiler.models.parity import BATCH_SIZES, batch_invariance
 from compiler.models.session import RUNTIME_VERSION, open_session, run_rows
 from compiler.models.values import model_features
 from compiler.package import Graph, Manifest, write_package
-from compiler.schema import FeatureMap, OutputSchema
+from compiler.schema import FeatureMap, OutputSchema, Task
 
 SUM_TOLERANCE = 1e-3
 
@@ -36,6 +37,14 @@ class ForeignModelError(AppError):
     """The ONNX file does not do what the schema says."""
 
     code = "model.foreign"
+
+
+class ForeignSchema(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a foreign file promises: task, classes in the order of its columns, features."""
+
+    task: Task
+    features: FeatureMap
+    classes: tuple[str, ...] = ()
 
 
 def import_model(

@@ -172,6 +172,85 @@ def score(package: Path, rows: Path) -> None:
         sys.exit(1)
 
 
+@models.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--schema",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help='JSON: {"task", "classes", "features": {name: {"type", ...}}}.',
+)
+@click.option(
+    "--samples",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="CSV, NDJSON or Parquet rows that the model is checked on.",
+)
+@click.option("--name", required=True, help="Model name.")
+@click.option("--version", default=1, show_default=True, help="Model version.")
+@click.option("--contributor", "contributors", multiple=True, help="E-mail; may be repeated.")
+@click.option("--out", default=".", type=click.Path(file_okay=False, path_type=Path))
+def import_command(
+    *,
+    file: Path,
+    schema: Path,
+    samples: Path,
+    name: str,
+    version: int,
+    contributors: tuple[str, ...],
+    out: Path,
+) -> None:
+    """Make a package of a foreign ONNX FILE, checked on sample rows; it is not signed yet."""
+    from compiler.models.foreign import ForeignSchema, import_model
+    from compiler.schema import OutputSchema
+    from serving.tabular import read_columns
+
+    try:
+        declared = msgspec.json.decode(schema.read_bytes(), type=ForeignSchema)
+    except msgspec.MsgspecError as error:
+        raise AppError(f"not a schema: {error}", code="schema.invalid", at=str(schema)) from error
+    columns, rows = read_columns(samples, declared.features)
+    digest, folder = import_model(
+        file.read_bytes(),
+        columns,
+        rows,
+        features=declared.features,
+        output=OutputSchema(declared.task, declared.classes),
+        name=name,
+        version=version,
+        contributors=contributors,
+        out_dir=out,
+        lineage={"file": file.name},
+    )
+    click.echo(f"{name} version {version}: checked on {rows} rows")
+    click.echo(f"  package  {digest}")
+    click.echo(f"  folder   {folder}")
+
+
+@models.command()
+@PACKAGE
+@click.option("--store", required=True, help="Folder or s3://bucket/prefix.")
+@click.option(
+    "--key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Builder's key: sign the package first.",
+)
+def push(package: Path, store: str, key: Path | None) -> None:
+    """Put a package into an artifact store, signed with a builder's key when one is given."""
+    from compiler.package import sign_package
+    from compiler.signing import KeyPair
+    from serving.store import ArtifactStore
+
+    folder = _folder(package)
+    if key is not None:
+        pair = KeyPair.load(key)
+        sign_package(folder, pair)
+        click.echo(f"signed  {pair.id}")
+    digest = ArtifactStore.open(store).publish(folder)
+    click.echo(f"pushed  {digest}")
+    click.echo(f"store   {store}")
+
+
 class _Meter:
     """Rows done, on a terminal's standard error; silent elsewhere."""
 
