@@ -157,8 +157,8 @@ class Worker:
 
     async def _announce(self, serving: asyncio.Task[None], on_ready: Callable[[], None]) -> None:
         """Say that the worker listens, then fetch the framework in the background."""
-        while not self.server.started and not serving.done():
-            await asyncio.sleep(0.005)  # noqa: ASYNC110 - uvicorn has no event for it
+        while not self.server.started and not serving.done():  # noqa: ASYNC110 - no event for it
+            await asyncio.sleep(0.005)
         if serving.done():
             serving.result()
             raise StartError("the server ended before it started")

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from router.errors import ReleaseRefusedError
 from router.keys import KeyRow
-from router.release.spec import ReleaseBundle, ReleaseContent, digest
+from router.release.spec import ReleaseBundle, digest, read_content
 
 FILE = "snapshot.msgpack"
 FORMAT = "interlock/snapshot/v1"
@@ -63,14 +63,13 @@ class Snapshot(Struct, frozen=True):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Snapshot).decode
-_decode_content = msgspec.json.Decoder(ReleaseContent).decode
 
 
 def feed_release(
     bundle: ReleaseBundle, *, activation: int = 0, suspended: bool = False
 ) -> FeedRelease:
     """A bundle as the feed would carry it."""
-    content = _decode_content(bundle.content)
+    content = read_content(bundle.content)
     return FeedRelease(
         content.endpoint,
         content.number,

@@ -64,6 +64,7 @@ class ReleaseContent(Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
         editors: everybody who edited the draft since the last release (e-mails).
         effective_from: RFC 3339 time, or None for at once.
         created_at: RFC 3339 time.
+        order: names of ``features`` in request order (canonical JSON sorts mappings).
     """
 
     endpoint: str
@@ -81,6 +82,7 @@ class ReleaseContent(Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     editors: tuple[str, ...] = ()
     effective_from: str | None = None
     created_at: str = ""
+    order: tuple[str, ...] = ()
     format: Literal["interlock/release/v1"] = FORMAT
 
 
@@ -101,11 +103,29 @@ class ReleaseBundle(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _encoder = msgspec.json.Encoder(order="sorted")
+_decoder = msgspec.json.Decoder(ReleaseContent)
 
 
 def canonical(content: ReleaseContent) -> bytes:
     """Canonical JSON: sorted keys, no white space, UTF-8. The same content gives the same bytes."""
+    if not content.order:
+        content = msgspec.structs.replace(content, order=tuple(content.features))
     return _encoder.encode(content)
+
+
+def read_content(raw: bytes) -> ReleaseContent:
+    """Content from its canonical JSON, features in request order.
+
+    Raises:
+        msgspec.MsgspecError: not a release document, or an order of other features.
+    """
+    content = _decoder.decode(raw)
+    if not content.order:
+        return content
+    if sorted(content.order) != sorted(content.features):
+        raise msgspec.ValidationError("features and their order differ")
+    features = {name: content.features[name] for name in content.order}
+    return msgspec.structs.replace(content, features=features)
 
 
 def digest(content: bytes) -> str:

@@ -28,10 +28,9 @@ from compiler.statements import (
     decode_statement,
 )
 from router.errors import ReleaseRefusedError
-from router.release.spec import ModelRef, ReleaseBundle, ReleaseContent, digest
+from router.release.spec import ModelRef, ReleaseBundle, ReleaseContent, digest, read_content
 
 _decode_bundle = msgspec.msgpack.Decoder(ReleaseBundle).decode
-_decode_content = msgspec.json.Decoder(ReleaseContent).decode
 
 
 def read_bundle(raw: bytes) -> ReleaseBundle:
@@ -64,7 +63,7 @@ def verify_release(
     """
     content_digest = digest(bundle.content)
     try:
-        content = _decode_content(bundle.content)
+        content = read_content(bundle.content)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ReleaseRefusedError(
             f"the content is damaged: {error}", code="release.damaged"

@@ -148,7 +148,7 @@ def read_rows(call: InferRequest, tail: bytes, plan: V2Plan, max_rows: int) -> l
     if count > max_rows:
         raise BodyError(f"expected at most {max_rows} rows, got {count}", at="inputs")
     names = list(columns)
-    if not names and count:
+    if not names:
         raise BodyError("expected inputs of the endpoint, got none", at="inputs")
     rows = []
     for number, values in enumerate(zip(*columns.values(), strict=True)):
