@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -73,4 +74,14 @@ def _missing(name: str, module: str, lacking: str) -> click.Command:
 @click.pass_context
 def bench(ctx: click.Context) -> None:
     """Reproduce the figures of the README on this machine."""
-    ctx.obj = {"credit_data": Path(__file__).resolve().parent.parent / "data" / "german_credit.csv"}
+    ctx.obj = {
+        "credit_data": Path(__file__).resolve().parent.parent / "data" / "german_credit.csv",
+        "database": _scratch_database,
+    }
+
+
+def _scratch_database() -> AbstractContextManager[str]:
+    """URL of a migrated PostgreSQL that ends with the benchmark."""
+    from interlock.benchdb import scratch_database
+
+    return scratch_database()

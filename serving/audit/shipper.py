@@ -75,6 +75,7 @@ class Shipper:
         self._covered = monotonic()
         self._stop = asyncio.Event()
         self._alarms: dict[str, str] = {}
+        self._more = False
 
     def stop(self) -> None:
         """Ship what is there, then end."""
@@ -144,7 +145,14 @@ class Shipper:
             if each.frames:
                 self._acks.publish(each.place[0], each.place[1], each.frames[-1].seq)
         self.status.shipped += frames
+        self._more = self._is_full(ranges) or any(each.closed for each in ranges)
         return max(frames, 1)
+
+    def _is_full(self, ranges: list[Range]) -> bool:
+        """Whether a limit of the transaction cut the ranges short."""
+        frames = sum(len(each.frames) for each in ranges)
+        size = sum(each.to_off - each.from_off for each in ranges)
+        return frames >= self.settings.batch_rows or size >= self.settings.batch_bytes
 
     async def _look(self) -> None:
         unknown = self.spool.look()
@@ -193,7 +201,7 @@ class Shipper:
             await self._sleep(longest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
         elif shipped == 0:
             await self._sleep(settings.poll_ms / 1000)
-        elif shipped < settings.batch_rows:
+        elif not self._more:
             until = self._monotonic() + settings.linger_ms / 1000
             while self._monotonic() < until and not self._stop.is_set():
                 await self._sleep(min(settings.poll_ms, settings.linger_ms) / 1000)

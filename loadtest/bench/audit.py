@@ -1,0 +1,398 @@
+"""``interlock bench audit``: what a record costs the request, and how fast records are shipped.
+
+Append is measured in this process. Shipping is one shipper process on a spool written beforehand,
+against a bare asyncpg COPY of the same rows into the same partitioned, indexed table, in the same
+run, on the same server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import click
+import msgspec
+from msgspec import Struct
+
+from loadtest.errors import LoadTestError
+from serving.audit.durability import GroupSync
+from serving.audit.record import SCHEMA_VERSION, AuditRecord, encode_record, uuid7_source
+from serving.audit.segment import SegmentWriter
+from serving.settings import ShipperSettings
+
+RECORD_BYTES = 400
+APPEND_PACE_S = 0.004
+APPEND_BURST = 200
+WARM = 2000
+STRICT_PER_S = 5000
+ARRIVAL_PER_S = 15_000
+MIB = 1 << 20
+
+SHIP = """
+import sys
+import msgspec
+from serving.audit.shipper import run
+from serving.settings import ShipperSettings
+run(msgspec.json.decode(sys.argv[1], type=ShipperSettings, dec_hook=lambda t, v: t(v)))
+"""
+COPY = """
+import sys
+import uvloop
+from pathlib import Path
+from loadtest.bench.audit import bare_copy
+paths = sorted(Path(sys.argv[2]).glob("*.seg"))
+uvloop.run(bare_copy(sys.argv[1], paths))
+"""
+
+
+class Append(Struct, frozen=True):
+    """Latency of an append in microseconds at 50k/s, and the rate of a loop without pauses."""
+
+    p50_us: float
+    p99_us: float
+    p999_us: float
+    timer_us: float
+    per_s: float
+
+
+class Ship(Struct, frozen=True):
+    """Rows per second of the shipper and of a bare COPY; memory and processor of the shipper."""
+
+    rows: int
+    shipper_per_s: float
+    copy_per_s: float
+    share: float
+    rss_anon_mb: float
+    cpu_us_per_row: float
+
+
+class CatchUp(Struct, frozen=True):
+    """A backlog is shipped while new records arrive."""
+
+    backlog: int
+    arrival_per_s: float
+    shipped_per_s: float
+    times_arrival: float
+
+
+class Strict(Struct, frozen=True):
+    """Wait for the disk in milliseconds at ``per_s`` records a second."""
+
+    per_s: float
+    p50_ms: float
+    p99_ms: float
+
+
+class AuditReport(Struct, frozen=True):
+    """Everything that was measured."""
+
+    append: Append
+    strict: Strict
+    ship: Ship | None
+    catch_up: CatchUp | None
+    format: str = "interlock/bench-audit/v1"
+
+
+@click.command()
+@click.option("--rows", type=click.IntRange(1000), default=200_000, show_default=True)
+@click.option("--database", help="PostgreSQL with the migrations; else a scratch one.")
+@click.option("--spool", type=click.Path(file_okay=False, path_type=Path),
+              help="Folder for the segments; else a temporary one.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True)
+@click.pass_context
+def audit(
+    ctx: click.Context, rows: int, database: str | None, spool: Path | None, as_json: bool
+) -> None:
+    """Measure append, group sync and shipping."""
+
+    def tell(text: str) -> None:
+        if not as_json:
+            click.echo(text, err=True)
+
+    with contextlib.ExitStack() as stack:
+        folder = spool or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="il-spool-")))
+        tell("append")
+        append = measure_append(folder / "append", rows)
+        tell("strict")
+        strict = asyncio.run(measure_strict(folder / "strict"))
+        ship = catch_up = None
+        scratch = (ctx.obj or {}).get("database")
+        if database is None and scratch is not None:
+            tell("starting a scratch PostgreSQL")
+            database = stack.enter_context(scratch())
+        if database is not None:
+            ship = measure_ship(database, folder / "ship", rows, tell)
+            catch_up = measure_catch_up(database, folder / "catch", rows // 2, tell)
+    report = AuditReport(append, strict, ship, catch_up)
+    if as_json:
+        sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
+    else:
+        show(report)
+
+
+def show(report: AuditReport) -> None:
+    """Print the figures beside their goals."""
+    a, s = report.append, report.strict
+    click.echo(
+        f"append   p50 {a.p50_us:.2f} us (goal 1.5)  p99 {a.p99_us:.2f} us (5)  "
+        f"p99.9 {a.p999_us:.1f} us (50)  {a.per_s:,.0f} records/s (100,000)"
+    )
+    click.echo(
+        f"strict   p50 {s.p50_ms:.2f} ms (goal 3)  p99 {s.p99_ms:.2f} ms at {s.per_s:,.0f}/s"
+    )
+    if report.ship is not None:
+        p = report.ship
+        click.echo(
+            f"ship     {p.shipper_per_s:,.0f} rows/s (30,000), bare COPY {p.copy_per_s:,.0f}: "
+            f"{p.share:.0%} (60%)  RssAnon {p.rss_anon_mb:.0f} MB (150)  "
+            f"{p.cpu_us_per_row:.1f} us CPU per row"
+        )
+    if report.catch_up is not None:
+        c = report.catch_up
+        click.echo(
+            f"catch-up {c.shipped_per_s:,.0f} rows/s while {c.arrival_per_s:,.0f}/s arrive: "
+            f"{c.times_arrival:.1f}x (2x)"
+        )
+
+
+def measure_append(folder: Path, count: int) -> Append:
+    """Latency of single appends in bursts, then the rate of a tight loop."""
+    payload = os.urandom(RECORD_BYTES)
+    writer = SegmentWriter(folder, "bench", 0)
+    append, now = writer.append, time.perf_counter_ns
+    for _ in range(WARM):
+        append(payload)
+    taken = []
+    for _ in range(min(count, 200_000) // APPEND_BURST):
+        for _ in range(APPEND_BURST):
+            start = now()
+            append(payload)
+            taken.append(now() - start)
+        time.sleep(APPEND_PACE_S)
+    timer = sorted([-now() + now() for _ in range(10_000)])[5000]
+    start = now()
+    for _ in range(count):
+        append(payload)
+    rate = count / (now() - start) * 1e9
+    writer.close()
+    taken.sort()
+    at = [taken[int(len(taken) * share)] / 1000 for share in (0.5, 0.99, 0.999)]
+    return Append(at[0], at[1], at[2], timer / 1000, rate)
+
+
+async def measure_strict(folder: Path, *, seconds: float = 3.0) -> Strict:
+    """Time from append to the disk's word, one group sync for all that wait."""
+    writer = SegmentWriter(folder, "bench", 0)
+    loop = asyncio.get_running_loop()
+    sync = GroupSync(writer, loop)
+    payload = os.urandom(RECORD_BYTES)
+    waits: list[float] = []
+    pending: set[asyncio.Future[None]] = set()
+
+    def note(start: float) -> Callable[[asyncio.Future[None]], None]:
+        return lambda _: waits.append(loop.time() - start)
+
+    begin = loop.time()
+    sent = 0
+    while loop.time() - begin < seconds:
+        due = int((loop.time() - begin) * STRICT_PER_S)
+        while sent < due:
+            future = sync.wait(writer.append(payload))
+            future.add_done_callback(note(loop.time()))
+            pending.add(future)
+            sent += 1
+        await asyncio.sleep(0.001)
+    await asyncio.gather(*pending)
+    elapsed = loop.time() - begin
+    sync.close()
+    writer.close()
+    waits.sort()
+    return Strict(sent / elapsed, waits[len(waits) // 2] * 1e3, waits[len(waits) * 99 // 100] * 1e3)
+
+
+def make_payload(next_id: Callable[[int], bytes], number: int) -> bytes:
+    """A record as the lending endpoint writes it."""
+    now = time.time_ns()
+    features = (
+        b'{"credit_amount":%d,"duration_in_month":24,"purpose":"car (new)","housing":"own",'
+        b'"savings_account_and_bonds":"... < 100 DM","job":"skilled employee/ official"}'
+        % (1000 + number % 9000)
+    )
+    record = AuditRecord(
+        SCHEMA_VERSION, next_id(now), now, now + 31_000, "credit", 7, "small_and_safe", (),
+        "quick_approval", 3, "sha256:" + "ab" * 32, "key_0123456789", None,
+        f"k1:{number % 5000:032x}", "approve", "low_risk", None, None, 200, "process", "default",
+        features, None, (), b'{"label":"good","probability":{"bad":0.111,"good":0.889}}', None, 31,
+        0,
+    )  # fmt: skip
+    return encode_record(record)
+
+
+def fill(folder: Path, rows: int) -> None:
+    """Write a spool of so many records and close it."""
+    writer = SegmentWriter(folder, "bench", 0)
+    next_id = uuid7_source(0)
+    for number in range(rows):
+        writer.append(make_payload(next_id, number))
+    writer.close()
+
+
+def start_shipper(database: str, folder: Path) -> subprocess.Popen[bytes]:
+    """A shipper process on a spool."""
+    settings = ShipperSettings(database, folder, "bench")
+    text = msgspec.json.encode(settings, enc_hook=str).decode()
+    return subprocess.Popen([sys.executable, "-c", SHIP, text])
+
+
+def measure_ship(database: str, folder: Path, rows: int, tell: Callable[[str], None]) -> Ship:
+    """One shipper on a full spool, then a bare COPY of the same rows."""
+    tell(f"writing {rows:,} records")
+    fill(folder, rows)
+    asyncio.run(_empty(database))
+    tell("bare COPY")
+    copied = subprocess.run(
+        [sys.executable, "-c", COPY, database, str(folder / "bench")],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    copy_per_s = float(copied.stdout)
+    asyncio.run(_empty(database))
+    tell("shipper")
+    child = start_shipper(database, folder)
+    try:
+        elapsed, peak, cpu_s = asyncio.run(_watch(database, child.pid, rows))
+    finally:
+        child.terminate()
+        child.wait()
+    per_s = rows / elapsed
+    return Ship(rows, per_s, copy_per_s, per_s / copy_per_s, peak, cpu_s / rows * 1e6)
+
+
+def measure_catch_up(
+    database: str, folder: Path, backlog: int, tell: Callable[[str], None]
+) -> CatchUp:
+    """A shipper meets a backlog while records keep arriving; rate until it has caught up."""
+    tell(f"catch-up from {backlog:,} records")
+    fill(folder, backlog)
+    asyncio.run(_empty(database))
+    writer = SegmentWriter(folder, "bench", 1)
+    child = start_shipper(database, folder)
+    try:
+        shipped, sent, elapsed = asyncio.run(_arrive(database, writer, backlog))
+    finally:
+        child.terminate()
+        child.wait()
+        writer.close()
+    per_s = shipped / elapsed
+    arrival = sent / elapsed
+    return CatchUp(backlog, arrival, per_s, per_s / arrival)
+
+
+async def bare_copy(database: str, paths: list[Path]) -> None:
+    """COPY the rows of segments in chunks of 10,000, rows made beforehand; prints rows/s."""
+    from serving.audit.link import prepare
+    from serving.audit.record import decode_record
+    from serving.audit.recover import scan
+    from serving.audit.row import PLACE, RECORD_COLUMNS, as_uuid, record_values
+
+    rows: list[tuple[Any, ...]] = []
+    for path in paths:
+        for seq, _, payload in scan(path):
+            record = decode_record(payload)
+            values = record_values(record, record.features, "bench", seq)
+            rows.append((as_uuid(values[0]), *values[1:], 1, 0))
+    connection = await asyncpg.connect(database)
+    await prepare(connection)
+    start = time.perf_counter()
+    for first in range(0, len(rows), 10_000):
+        await connection.copy_records_to_table(
+            "audit_records",
+            records=rows[first : first + 10_000],
+            columns=(*RECORD_COLUMNS, *PLACE),
+        )
+    sys.stdout.write(f"{len(rows) / (time.perf_counter() - start)}\n")
+    await connection.close()
+
+
+async def _empty(database: str) -> None:
+    """A fresh table for each measurement."""
+    connection = await asyncpg.connect(database)
+    await connection.execute(
+        "TRUNCATE audit_records, audit_ledger, audit_chain, audit_batches, audit_unchained,"
+        " audit_checkpoints, audit_event_leaves"
+    )
+    await connection.execute("CHECKPOINT")
+    await connection.close()
+
+
+SHIPPED = "SELECT coalesce(sum(records), 0)::bigint FROM audit_ledger"
+
+
+async def _watch(database: str, pid: int, rows: int) -> tuple[float, float, float]:
+    """Seconds from the first to the last row, peak RssAnon in MB, processor seconds."""
+    connection = await asyncpg.connect(database)
+    start = last = 0.0
+    peak = 0.0
+    first = 0
+    deadline = time.monotonic() + 600
+    while True:
+        shipped = await connection.fetchval(SHIPPED)
+        now = time.perf_counter()
+        if shipped and not start:
+            start, first = now, shipped
+        peak = max(peak, rss_anon_mb(pid))
+        if shipped >= rows:
+            last = now
+            break
+        if time.monotonic() > deadline:
+            raise LoadTestError("the shipper did not finish within 10 minutes")
+        await asyncio.sleep(0.02)
+    await connection.close()
+    # The rows of the first transaction were on their way before it was seen.
+    elapsed = (last - start) * rows / max(1, rows - first)
+    return elapsed, peak, cpu_seconds(pid)
+
+
+async def _arrive(database: str, writer: SegmentWriter, backlog: int) -> tuple[int, int, float]:
+    connection = await asyncpg.connect(database)
+    next_id = uuid7_source(1)
+    before = 0
+    while before == 0:
+        before = await connection.fetchval(SHIPPED)
+        await asyncio.sleep(0.01)
+    begin = time.perf_counter()
+    sent = 0
+    while True:
+        elapsed = time.perf_counter() - begin
+        while sent < elapsed * ARRIVAL_PER_S:
+            writer.append(make_payload(next_id, sent))
+            sent += 1
+        shipped = await connection.fetchval(SHIPPED)
+        if shipped >= backlog + sent - ARRIVAL_PER_S // 2 or elapsed > 120:
+            break
+        await asyncio.sleep(0.01)
+    elapsed = time.perf_counter() - begin
+    await connection.close()
+    return shipped - before, sent, elapsed
+
+
+def rss_anon_mb(pid: int) -> float:
+    """Anonymous memory of a process, MB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process, seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
