@@ -8,10 +8,9 @@ from litestar import Litestar, MediaType, Response, Router, get
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
-from litestar.openapi.config import OpenAPIConfig
 
 from compiler.errors import AppError
-from control_plane import deps, problem
+from control_plane import deps, docs, problem
 from control_plane.approvals import routes as approvals
 from control_plane.audit import routes as audit
 from control_plane.datasets import routes as datasets
@@ -82,16 +81,19 @@ def build_app(settings: ControlSettings) -> Litestar:
         exception_handlers={
             AppError: problem.handle_app_error,
             HTTPException: problem.handle_http_error,
+            RecursionError: problem.handle_unreadable,
+            UnicodeError: problem.handle_unreadable,
             Exception: problem.handle_unexpected,
         },
         middleware=[IdempotencyMiddleware()],
         lifespan=[run_parts],
         state=State({"settings": settings}),
-        openapi_config=OpenAPIConfig(title="Interlock control plane", version="1", path="/docs"),
+        openapi_config=docs.openapi(),
         request_max_body_size=settings.max_body_bytes,
         logging_config=None,
     )
     refuse_unguarded(app)
+    docs.document_refusals(app.openapi_schema)
     return app
 
 

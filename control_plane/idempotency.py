@@ -15,6 +15,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from litestar import Request
+from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from msgspec import Struct
 
@@ -50,6 +51,8 @@ class Answer(Struct):
 class IdempotencyMiddleware(ASGIMiddleware):
     """Answers a repeated POST from memory; requests without the header pay nothing."""
 
+    scopes = (ScopeType.HTTP,)
+
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Claim the key, let the handler work, keep its answer if it succeeded.
 
@@ -58,10 +61,10 @@ class IdempotencyMiddleware(ASGIMiddleware):
             ConflictError: ``idempotency.mismatch``, ``idempotency.in_progress``,
                 ``idempotency.session``.
         """
-        if scope["type"] != "http" or scope["method"] != "POST":
+        request: Request[Any, Any, Any] = Request(scope, receive, send)
+        if request.method != "POST":
             await next_app(scope, receive, send)
             return
-        request: Request[Any, Any, Any] = Request(scope, receive, send)
         key = request.headers.get("idempotency-key", "")
         if not key or scope["route_handler"].opt.get("open"):
             await next_app(scope, receive, send)

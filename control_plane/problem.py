@@ -154,6 +154,12 @@ def handle_http_error(request: Request[Any, Any, Any], error: HTTPException) -> 
     )
 
 
+def handle_unreadable(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Answer for text that no decoder takes: brackets without end, halves of characters."""
+    found = "brackets nested too deep" if isinstance(error, RecursionError) else "broken text"
+    return _respond(_document(400, f"expected JSON in UTF-8, got {found}", "body.json"))
+
+
 def handle_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Answer for a mistake of ours: the log has the story, the caller a reference to it."""
     reference = secrets.token_hex(6)
