@@ -88,7 +88,8 @@ def play_subject(scene: Scene, given: list[Given]) -> None:
     total = float(explanation["base"]) + sum(map(float, explanation["phi"].values()))
     scene.narrator.check(
         len(explanation["reasons"]) > 0,
-        f"SHAP values of {len(explanation['phi'])} features add up to the margin {total:+.3f}; "
+        f"SHAP values of {len(explanation['phi'])} features add up to the served "
+        f"{explanation['space']} {total:+.3f}, residual {explanation['residual']:.1e}; "
         "the strongest reasons are told in words",
         explanation,
     )
