@@ -72,7 +72,7 @@ async def _up(env: Environment, console: Console, *, demo: bool, leave: bool) ->
         if starting:
             this_task.cancel()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stop, number)
 
     status = 0

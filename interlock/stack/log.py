@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import deque
 from collections.abc import Callable
@@ -41,6 +42,8 @@ class Log:
         self._tails: dict[str, deque[str]] = {}
         self._console = console
         self.show_all = False
+        self.lost = 0
+        """Lines that could not be written."""
         self.width = 13
 
     def event(self, line: str) -> None:
@@ -54,7 +57,10 @@ class Log:
             return
         stamp = self._clock().strftime("%H:%M:%S.%f")[:-3]
         self._tails.setdefault(who, deque(maxlen=TAIL_LINES)).append(line)
-        self._file.write(f"{stamp} {who:<{self.width}} {line}\n")
+        try:
+            self._file.write(f"{stamp} {who:<{self.width}} {line}\n")
+        except OSError:  # a full disk must not stop the reading: children would block on their pipe
+            self.lost += 1
         if show or self.show_all or line.startswith(ALARMS):
             self._console.print(self._coloured(stamp, who, line), soft_wrap=True)
 
@@ -71,4 +77,5 @@ class Log:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # what could not be written before cannot be now
+            self._file.close()

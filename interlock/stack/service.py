@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 READY_POLL_S = 0.02
 LINE_BYTES = 64 << 10
+LAST_WORDS_S = 1.0
+"""How long children of an ended process may still write to its log."""
 
 
 class StartError(AppError):
@@ -51,7 +53,7 @@ class ServiceSpec(Struct, frozen=True):
     command: tuple[str, ...]
     env: Mapping[str, str]
     ready: Callable[[int], Awaitable[bool]] | None = None
-    ready_s: float = 30.0
+    ready_s: float = 60.0
     identity: Identity | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     stop_s: float = 15.0
@@ -101,7 +103,7 @@ class Service:
         self._changed = changed
         self._child: subprocess.Popen[bytes] | None = None
         self._ended: asyncio.Future[int] | None = None
-        self._pump: asyncio.Task[None] | None = None
+        self._pumps: set[asyncio.Task[None]] = set()
         self._watch: asyncio.Task[None] | None = None
         self._started_at = 0.0
         self._stopping = False
@@ -137,7 +139,9 @@ class Service:
         assert child.stdout is not None
         ended: asyncio.Future[int] = loop.create_future()
         self._child, self._ended, self._started_at = child, ended, time.monotonic()
-        self._pump = asyncio.create_task(self._read(child.stdout))
+        pump = asyncio.create_task(self._read(child.stdout), name=f"read {self.spec.name}")
+        self._pumps.add(pump)
+        pump.add_done_callback(self._pumps.discard)
 
         def settle(status: int) -> None:
             if not ended.done():
@@ -247,9 +251,10 @@ class Service:
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
-        if self._pump is not None:
-            await asyncio.wait([self._pump], timeout=1.0)
-            self._pump.cancel()
+        if self._pumps:
+            _, still = await asyncio.wait(self._pumps, timeout=LAST_WORDS_S)
+            for pump in still:
+                pump.cancel()
         self._changed()
 
     def _send(self, number: signal.Signals) -> None:

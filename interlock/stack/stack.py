@@ -233,8 +233,13 @@ class Group:
         await service.__aenter__()
 
     def _changed(self) -> None:
-        if self._stack.home.state.exists():
+        if not self._stack.home.state.exists():
+            return
+        try:
             self._stack.write_state()
+        except OSError as error:  # a full disk: what runs matters more than the file about it
+            assert self._stack.log is not None
+            self._stack.log.event(f"stack.json is out of date: {error.strerror}")
 
     async def ready(self) -> None:
         """Wait until every member does its work.

@@ -2,6 +2,7 @@
 
 import io
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -70,3 +71,12 @@ def test_long_file_is_put_aside_at_the_start(tmp_path, console, monkeypatch):
     log.close()
     assert path.read_text() == ""
     assert (tmp_path / "interlock.log.1").read_text() == "an old line\n"
+
+
+def test_full_disk_loses_lines_and_nothing_else(console):
+    log = Log(Path("/dev/full"), console)
+    log.write("router", "WARNING slow")
+    log.close()
+    assert log.lost == 1
+    assert "WARNING slow" in console.file.getvalue()
+    assert log.tail("router") == "WARNING slow"
