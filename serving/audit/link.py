@@ -120,7 +120,7 @@ class Link:
         self._url = url
         self._name = name
         self._deadline_s = deadline_s
-        self._connect_s = connect_s
+        self._connect_s = min(connect_s, deadline_s)
         self._connection: asyncpg.Connection | None = None
         self._one_at_a_time = asyncio.Lock()
 
