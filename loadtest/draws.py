@@ -137,6 +137,8 @@ def _number(feature: Feature, literals: list[Any], rng: np.random.Generator) -> 
         value = float(literals[int(rng.integers(len(literals)))]) + step * int(rng.integers(-1, 2))
     elif chance > 1 - _EDGE_SHARE:
         value = low if rng.random() < 0.5 else high
+    elif literals and (centre := float(np.median(literals))) > 0:
+        value = centre * float(np.exp(rng.normal(0.0, 0.8)))  # incomes and amounts are skewed
     else:
         value = low + (high - low) * float(rng.beta(2.0, 4.0))
     value = min(max(value, low), high)

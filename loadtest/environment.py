@@ -54,8 +54,9 @@ def read_environment(plan: Plan) -> Environment:
 
 
 def plan_digest(plan: Plan) -> str:
-    """``sha256:<16 hex>`` of everything in the plan but targets and request bytes."""
-    kept = msgspec.structs.replace(plan, targets=(), templates=())
+    """``sha256:<16 hex>`` of everything in the plan but targets, request bytes and seed."""
+    load = msgspec.structs.replace(plan.load, seed=0)
+    kept = msgspec.structs.replace(plan, targets=(), templates=(), metrics=b"", load=load)
     return "sha256:" + hashlib.sha256(msgspec.json.encode(kept)).hexdigest()[:16]
 
 

@@ -100,6 +100,7 @@ def build_plan(load: Load, thresholds: tuple[str, ...], flags: dict[str, Any]) -
     Without thresholds the endpoint's own objectives are taken, when its release is known here.
     """
     from loadtest.plan import Limits, Plan, Sender, parse_target
+    from loadtest.requests import build_request
 
     targets = tuple(parse_target(url) for url in flags["urls"])
     sender = Sender(
@@ -126,6 +127,9 @@ def build_plan(load: Load, thresholds: tuple[str, ...], flags: dict[str, Any]) -
         owned=flags["owned"],
         in_order=flags["replay"] is not None,
         golden=flags["golden"],
+        metrics=build_request(
+            targets[0], "/metrics", b"", headers=_auth(flags), method="GET", keep_alive=False
+        ),
     )
 
 
@@ -137,9 +141,7 @@ def _templates(
     from loadtest.plan import Template
     from loadtest.requests import build_request, parse_header
 
-    headers = tuple(parse_header(text) for text in flags["headers"])
-    if flags["key"]:
-        headers = (("Authorization", f"Bearer {flags['key']}"), *headers)
+    headers = (*_auth(flags), *(parse_header(text) for text in flags["headers"]))
     given = [flags[name] is not None for name in ("payload", "body", "replay")]
     if sum(given) > 1:
         raise LoadTestError("expected one of --payload, --body and --replay", at="--payload")
@@ -165,6 +167,10 @@ def _templates(
             weights.append(weight / len(bodies))
         objectives += _objectives(release, name if len(names) > 1 else "")
     return tuple(templates), tuple(weights), tuple(objectives)
+
+
+def _auth(flags: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    return (("Authorization", f"Bearer {flags['key']}"),) if flags["key"] else ()
 
 
 def default_path(endpoint: str, body_format: str) -> str:

@@ -9,6 +9,7 @@ from msgspec import Struct
 from loadtest.plan import check_plan
 from loadtest.preflight import preflight
 from loadtest.processes import Raw, execute, require_room
+from loadtest.serverside import difference, read_server
 from loadtest.summary import Summary, summarise
 from loadtest.thresholds import parse_threshold
 
@@ -47,5 +48,7 @@ def run(
     for text in plan.thresholds:
         parse_threshold(text)
     plan = preflight(plan)
+    before = read_server(plan.targets[0], plan.metrics) if plan.metrics else None
     raw = execute(plan, watch)
-    return Outcome(summarise(plan, raw, ceiling), raw)
+    after = read_server(plan.targets[0], plan.metrics) if plan.metrics else None
+    return Outcome(summarise(plan, raw, ceiling, difference(before, after)), raw)

@@ -12,6 +12,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from loadtest.serverside import ServerSide
     from loadtest.statistics import Figures
     from loadtest.summary import Summary
 
@@ -33,7 +34,13 @@ def show_time(us: float | None) -> str:
 
 def show(summary: Summary, console: Console | None = None) -> None:
     """Print the report."""
-    (console or Console(highlight=False)).print(render(summary))
+    (console or wide_console()).print(render(summary))
+
+
+def wide_console() -> Console:
+    """A console of at least 100 columns, so that tables in logs are not squeezed."""
+    console = Console(highlight=False)
+    return console if console.width >= 100 else Console(highlight=False, width=100)
 
 
 def render(summary: Summary) -> RenderableType:
@@ -42,6 +49,8 @@ def render(summary: Summary) -> RenderableType:
     if len(summary.endpoints) > 1:
         parts.append(_endpoints(summary.endpoints))
     parts.append(_timeline(summary))
+    if summary.server is not None:
+        parts.append(_server(summary.server))
     parts.append(_verdict(summary))
     label = " LOCAL" if summary.local else ""
     kind = f"{summary.loop} loop, {summary.arrival} arrivals, {summary.profile} profile"
@@ -107,6 +116,16 @@ def _endpoints(endpoints: dict[str, Figures]) -> Table:
             show_time(by[0.5]), show_time(by[0.99]),
         )  # fmt: skip
     return table
+
+
+def _server(server: ServerSide) -> Text:
+    total = max(sum(server.models.values()), 1)
+    shares = ", ".join(f"{name} {n / total:.0%}" for name, n in server.models.items())
+    cpu = f"   server CPU {server.cpu_us:.1f} us" if server.cpu_us is not None else ""
+    return Text(
+        f"in the router {server.router_us:.1f} us per request: models {server.infer_us:.1f} us, "
+        f"decode, route, audit and encode {server.rest_us:.1f} us{cpu}\nroutes    {shares}"
+    )
 
 
 def _timeline(summary: Summary) -> Text:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from loadtest.show import show_time
+from loadtest.show import show_time, wide_console
 
 if TYPE_CHECKING:
     from loadtest.knee import Knee, Probe
@@ -27,7 +27,7 @@ def show_probe(probe: Probe) -> str:
 
 def show_knee(knee: Knee) -> None:
     """The curve and the answer."""
-    console = Console(highlight=False)
+    console = wide_console()
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     for name in ("rate/s", "good/s", "p50", "p99", "certified", "p99.9", ""):
         table.add_column(name, justify="right" if name else "left")

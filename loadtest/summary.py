@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from loadtest import record
 from loadtest.environment import Environment, read_environment, shared_cores
+from loadtest.serverside import ServerSide
 from loadtest.statistics import NO_LATENCY, Figures, Window, measure, windows
 from loadtest.thresholds import Judgement, judge, parse_threshold
 from loadtest.verdict import Reason, validate
@@ -35,6 +36,7 @@ class Summary(Struct, frozen=True):
         valid: no validity rule was broken.
         thresholds: each with its verdict.
         exit_status: 0 pass, 99 threshold failed, 3 invalid, 130 interrupted.
+        server: the router's own counters over the run, warm-up included.
     """
 
     figures: Figures
@@ -55,10 +57,13 @@ class Summary(Struct, frozen=True):
     connections: int
     interrupted: bool
     exit_status: int
+    server: ServerSide | None = None
     format: Literal["interlock/loadtest/v1"] = "interlock/loadtest/v1"
 
 
-def summarise(plan: Plan, raw: Raw, ceiling: float | None = None) -> Summary:
+def summarise(
+    plan: Plan, raw: Raw, ceiling: float | None = None, server: ServerSide | None = None
+) -> Summary:
     """Judge a run."""
     load = plan.load
     begin = raw.start_ns + int(load.warmup_s * 1e9)
@@ -100,6 +105,7 @@ def summarise(plan: Plan, raw: Raw, ceiling: float | None = None) -> Summary:
         connections=sum(r.most_inflight for r in raw.reports),
         interrupted=raw.interrupted,
         exit_status=_status(raw.interrupted, reasons, judged),
+        server=server,
     )
 
 

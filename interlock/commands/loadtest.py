@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from loadtest.flags import build_plan, find_home, parse_seconds, target_options
+from loadtest.planning import compare, plan, report
 
 PROFILES = ("constant", "ramp", "step", "spike", "soak", "onoff")
 
@@ -38,6 +39,9 @@ def loadtest() -> None:
     4 regression, 5 inconclusive, 2 usage (no load was sent), 130 interrupted.
     """
 
+
+for _command in (plan, compare, report):
+    loadtest.add_command(_command)
 
 _THRESHOLD = click.option(
     "--threshold", "--slo", "thresholds", multiple=True,
@@ -87,12 +91,12 @@ def run(**flags: Any) -> None:
     from loadtest.store import write_run
     from loadtest.summary import encode
 
-    plan = build_plan(build_load(flags), flags["thresholds"], flags)
-    ceiling = load_ceiling(find_home(flags["home"]) / "loadtest" / "calibration.json", plan)
+    made = build_plan(build_load(flags), flags["thresholds"], flags)
+    ceiling = load_ceiling(find_home(flags["home"]) / "loadtest" / "calibration.json", made)
     shown = not flags["quiet"] and sys.stderr.isatty()
     abort_after = flags["abort_delay"] if flags["abort_on_fail"] else None
-    with Watch(plan, shown=shown, abort_after_s=abort_after) as watch:
-        outcome = run_plan(plan, ceiling=ceiling, watch=watch)
+    with Watch(made, shown=shown, abort_after_s=abort_after) as watch:
+        outcome = run_plan(made, ceiling=ceiling, watch=watch)
     if flags["out"] is not None:
         write_run(outcome, flags["out"])
     if flags["as_json"]:
@@ -130,8 +134,8 @@ def knee(**flags: Any) -> None:
 
     load = Load(constant(flags["start"], flags["probe"]), flags["arrival"], flags["warmup"],
                 flags["seed"])  # fmt: skip
-    plan = build_plan(load, flags["thresholds"], flags)
-    if not plan.thresholds:
+    made = build_plan(load, flags["thresholds"], flags)
+    if not made.thresholds:
         raise click.UsageError("what should hold? Give --threshold, such as 'p99<5ms'")
 
     def tell(probe: Any) -> None:
@@ -139,7 +143,7 @@ def knee(**flags: Any) -> None:
             click.echo(show_probe(probe))
 
     found = search(
-        plan, start=flags["start"], most=flags["most"], confirm_s=flags["confirm"],
+        made, start=flags["start"], most=flags["most"], confirm_s=flags["confirm"],
         width=flags["width"], tell=tell,
     )  # fmt: skip
     if flags["out"] is not None:

@@ -108,7 +108,7 @@ def read_credit(path: Path) -> tuple[FeatureMap, dict[str, list[Any]], list[str]
         if all(word.isdigit() for word in words):
             numbers = [int(word) for word in words]
             columns[name] = numbers
-            features[name] = Feature("int", min=0, max=10 * max(numbers))
+            features[name] = Feature("int", min=0, max=4 * max(numbers))
         else:
             columns[name] = words
             features[name] = Feature("enum", values=tuple(sorted(set(words))))
@@ -159,6 +159,7 @@ def build_node(
         models=tuple(refs),
         policies=policies or Policies(),
         owner=TRAINER,
+        slo={"p99_ms": 5.0, "availability": 0.999},
         justification="benchmark",
         proposed_by=TRAINER,
         created_at=format_time(now),

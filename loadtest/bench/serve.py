@@ -143,12 +143,11 @@ def measure(
 
 def show(report: ServeReport) -> None:
     """The result as a table."""
-    from rich.console import Console
     from rich.table import Table
 
-    from loadtest.show import show_time
+    from loadtest.show import show_time, wide_console
 
-    console = Console(highlight=False)
+    console = wide_console()
     table = Table(
         title="one server process on one core, lending endpoint, JSON in and out", box=None
     )

@@ -1,0 +1,220 @@
+"""Capacity: how many nodes, what they cost, and what routing saves.
+
+Everything starts from measured knees, never from a queueing formula. Beyond the number of nodes
+that was measured the figures assume that nodes do not slow each other down, and say so.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from loadtest.errors import LoadTestError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from loadtest.knee import Knee
+
+RECORD_BYTES = 900
+SPOOL_BYTES = 16 << 30
+
+
+class Demand(Struct, frozen=True):
+    """What is asked for.
+
+    Attributes:
+        rate: requests per second on average over the busy hour.
+        burst: peak over average.
+        headroom: share of a node's knee that may be used.
+        redundancy: nodes that may be lost.
+        node_price: price of a node-hour, any currency.
+        record_bytes: audit record in the spool.
+        spool_bytes: spool of one node.
+    """
+
+    rate: float
+    burst: float = 1.5
+    headroom: float = 0.7
+    redundancy: int = 1
+    node_price: float = 0.10
+    record_bytes: int = RECORD_BYTES
+    spool_bytes: int = SPOOL_BYTES
+
+
+class Capacity(Struct, frozen=True):
+    """The answer.
+
+    Attributes:
+        per_node: rate that a node is counted with: the lower end of what was measured.
+        nodes: in all, spares included.
+        survives: nodes left after losing the spares still stay below the knee at the peak.
+        used_share: of a node's knee at the average, all nodes up.
+        per_million: price of a million predictions.
+        spool_hours: how long one node can be cut off from Postgres at the peak.
+        rows_per_s: audit rows per second that Postgres must take at the peak.
+        extrapolated: more nodes than were measured.
+        notes: what a reader should know.
+    """
+
+    demand: Demand
+    per_node: float
+    nodes: int
+    survives: bool
+    used_share: float
+    per_million: float
+    monthly: float
+    spool_hours: float
+    rows_per_s: float
+    extrapolated: bool
+    thresholds: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def plan_capacity(demand: Demand, knees: Sequence[Knee], measured_nodes: int = 1) -> Capacity:
+    """Nodes for a demand.
+
+    Args:
+        demand: what is asked for.
+        knees: repeated searches of the same set-up.
+        measured_nodes: nodes behind each knee.
+
+    Raises:
+        LoadTestError: no knee, a knee of 0, or a demand that cannot be met by any number.
+    """
+    if not knees or min(knee.rate for knee in knees) <= 0:
+        raise LoadTestError(
+            "expected a knee above 0", at="knee.json", hint="run interlock loadtest knee first"
+        )
+    if not (demand.rate > 0 and demand.burst >= 1 and 0 < demand.headroom <= 1):
+        raise LoadTestError(
+            "expected a rate above 0, a burst of at least 1 and a headroom up to 1", at="--rate"
+        )
+    per_node = lower_end([knee.rate for knee in knees]) / measured_nodes
+    peak = demand.rate * demand.burst
+    nodes = math.ceil(peak / (per_node * demand.headroom)) + demand.redundancy
+    while nodes - demand.redundancy < 1 or peak / (nodes - demand.redundancy) > per_node:
+        nodes += 1
+    notes = []
+    if any(knee.local for knee in knees):
+        notes.append("the knee is LOCAL: generator and server shared cores, nodes can do more")
+    if not all(knee.confirmed for knee in knees):
+        notes.append("a knee was not confirmed by a long run")
+    if len(knees) < 3:
+        notes.append(f"{len(knees)} search(es): repeat at least 3 times for an interval")
+    monthly = nodes * demand.node_price * 730
+    return Capacity(
+        demand=demand,
+        per_node=per_node,
+        nodes=nodes,
+        survives=peak / max(nodes - demand.redundancy, 1) <= per_node,
+        used_share=demand.rate / nodes / per_node,
+        per_million=nodes * demand.node_price / (demand.rate * 3600) * 1e6,
+        monthly=monthly,
+        spool_hours=demand.spool_bytes / (peak / nodes * demand.record_bytes) / 3600,
+        rows_per_s=peak,
+        extrapolated=nodes > measured_nodes,
+        thresholds=knees[0].thresholds,
+        notes=tuple(notes),
+    )
+
+
+_T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
+
+
+def lower_end(values: Sequence[float]) -> float:
+    """Lower end of the 95% interval of the mean (Student), never above the lowest value seen.
+
+    With fewer than three values it is the lowest one.
+    """
+    lowest, n = min(values), len(values)
+    if n < 3:
+        return lowest
+    mean = sum(values) / n
+    deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1))
+    low = mean - _T95.get(n, 2.0) * deviation / math.sqrt(n)
+    return max(min(low, lowest), 0.5 * lowest)
+
+
+class RouteCost(Struct, frozen=True):
+    """One model's part: share of predictions and processor time of one."""
+
+    model: str
+    share: float
+    model_us: float
+    total_us: float
+
+
+class RouteSaving(Struct, frozen=True):
+    """Everything on the heaviest model against routed.
+
+    Attributes:
+        routes: by falling cost.
+        heaviest: model that would otherwise answer everything.
+        before_us, after_us: processor time of a prediction.
+        saved_share: of the processor time.
+        before_nodes, after_nodes: for the demand, spares included.
+        before_monthly, after_monthly: price.
+    """
+
+    routes: tuple[RouteCost, ...]
+    heaviest: str
+    before_us: float
+    after_us: float
+    saved_share: float
+    before_nodes: int
+    after_nodes: int
+    before_monthly: float
+    after_monthly: float
+
+
+def plan_by_route(
+    demand: Demand, mix: Mapping[str, float], model_us: Mapping[str, float], overhead_us: float
+) -> RouteSaving:
+    """What routing saves, from the mix of routes and each model's measured time.
+
+    Args:
+        demand: what is asked for.
+        mix: predictions per model, any unit.
+        model_us: measured time of one prediction in the model.
+        overhead_us: everything else a request costs.
+
+    Raises:
+        LoadTestError: an empty mix or a model without a measured time.
+    """
+    total = sum(mix.values())
+    lacking = sorted(set(mix) - set(model_us))
+    if total <= 0 or lacking:
+        raise LoadTestError(
+            f"no measured time for {', '.join(lacking)}" if lacking else "the mix is empty",
+            at="--by-route",
+            hint="send some load through every route first",
+        )
+    routes = sorted(
+        (
+            RouteCost(name, n / total, model_us[name], model_us[name] + overhead_us)
+            for name, n in mix.items()
+            if n > 0
+        ),
+        key=lambda route: -route.total_us,
+    )
+    after = sum(route.share * route.total_us for route in routes)
+    before = max(model_us.values()) + overhead_us
+
+    def nodes(cost_us: float) -> int:
+        usable = 1e6 / cost_us * demand.headroom
+        return math.ceil(demand.rate * demand.burst / usable) + demand.redundancy
+
+    return RouteSaving(
+        routes=tuple(routes),
+        heaviest=max(model_us, key=lambda name: model_us[name]),
+        before_us=before,
+        after_us=after,
+        saved_share=1 - after / before,
+        before_nodes=nodes(before),
+        after_nodes=nodes(after),
+        before_monthly=nodes(before) * demand.node_price * 730,
+        after_monthly=nodes(after) * demand.node_price * 730,
+    )

@@ -1,0 +1,192 @@
+"""Commands on results: ``plan``, ``compare`` and ``report``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from loadtest.errors import LoadTestError
+from loadtest.flags import build_plan, parse_seconds, target_options
+
+if TYPE_CHECKING:
+    from loadtest.capacity import Demand
+    from loadtest.compare import Comparison
+    from loadtest.serverside import ServerSide
+    from loadtest.summary import Summary
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--rate", type=float, required=True, help="Requests per second on average.")
+@click.option("--knee", "knees", type=_PATH, multiple=True,
+              help="knee.json or its folder; repeat for repeated searches.")  # fmt: skip
+@click.option("--by-route", is_flag=True, help="What routing saves against the heaviest model.")
+@click.option("--run", "run_path", type=_PATH,
+              help="A run whose counters give the route mix and each model's time.")  # fmt: skip
+@click.option("--records", type=_PATH, help="Audit records (NDJSON) that give the route mix.")
+@click.option("--burst", type=float, default=1.5, show_default=True, help="Peak over average.")
+@click.option("--headroom", type=float, default=0.7, show_default=True,
+              help="Share of a node's knee to use.")  # fmt: skip
+@click.option("--redundancy", type=click.IntRange(0), default=1, show_default=True)
+@click.option("--nodes-measured", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--node-price", type=float, default=0.10, show_default=True, help="Per node-hour.")
+@click.option("--record-bytes", type=click.IntRange(1), default=900, show_default=True)
+@click.option("--json", "as_json", is_flag=True)
+def plan(**flags: Any) -> None:
+    """How many nodes a demand needs and what they cost, from measured knees."""
+    from loadtest.capacity import Demand, plan_capacity
+    from loadtest.results import read_knee
+    from loadtest.show_planning import show_capacity
+
+    demand = Demand(
+        rate=flags["rate"], burst=flags["burst"], headroom=flags["headroom"],
+        redundancy=flags["redundancy"], node_price=flags["node_price"],
+        record_bytes=flags["record_bytes"],
+    )  # fmt: skip
+    if flags["by_route"]:
+        _by_route(demand, flags)
+        return
+    knees = [read_knee(path) for path in flags["knees"]]
+    capacity = plan_capacity(demand, knees, flags["nodes_measured"])
+    if flags["as_json"]:
+        _print_json(capacity)
+    else:
+        show_capacity(capacity)
+
+
+def _by_route(demand: Demand, flags: dict[str, Any]) -> None:
+    from loadtest.capacity import plan_by_route
+    from loadtest.results import read_summary
+    from loadtest.show_planning import show_saving
+
+    if flags["run_path"] is None:
+        raise LoadTestError(
+            "expected a run with the router's counters", at="--run",
+            hint="interlock loadtest run --out DIR, then give that DIR",
+        )  # fmt: skip
+    server: ServerSide | None = read_summary(flags["run_path"]).server
+    if server is None:
+        raise LoadTestError(
+            "the run holds no counters of the router", at=str(flags["run_path"]),
+            hint="the target has to show /metrics to the key of the run",
+        )  # fmt: skip
+    mix = _mix(flags["records"]) if flags["records"] else dict(server.models)
+    source = f"{flags['records']}" if flags["records"] else "the run's own traffic"
+    # processor time of the whole process where it is known: HTTP and the kernel cost too
+    rest_us = max((server.cpu_us or 0.0) - server.infer_us, server.rest_us)
+    saving = plan_by_route(demand, mix, server.model_us, rest_us)
+    if flags["as_json"]:
+        _print_json(saving)
+    else:
+        show_saving(saving, demand, source)
+
+
+def _mix(path: Path) -> dict[str, float]:
+    """Predictions per model in an export of audit records."""
+    import msgspec
+
+    mix: dict[str, float] = {}
+    try:
+        for line in path.read_bytes().splitlines():
+            model = msgspec.json.decode(line).get("model")
+            if model:
+                mix[model] = mix.get(model, 0.0) + 1
+    except (OSError, msgspec.DecodeError, AttributeError) as error:
+        raise LoadTestError(
+            f"expected audit records, one per line ({error})", at=str(path)
+        ) from None
+    return mix
+
+
+@click.command()
+@target_options
+@click.argument("results", nargs=-1, type=_PATH)
+@click.option("--against", help="URL of the candidate: run both sides in turn (A B B A ...).")
+@click.option("--runs", type=click.IntRange(1, 100), default=5, show_default=True,
+              help="Per side, with --against.")  # fmt: skip
+@click.option("--rate", type=float, default=100.0, show_default=True)
+@click.option("--duration", default="10s", callback=parse_seconds, show_default=True)
+@click.option("--warmup", default="2s", callback=parse_seconds, show_default=True)
+@click.option("--margin", type=click.FloatRange(0.001, 1), default=0.03, show_default=True,
+              help="Ratios within it count as equal.")  # fmt: skip
+@click.option("--force", is_flag=True, help="Compare although machines or plans differ.")
+@click.option("--json", "as_json", is_flag=True)
+def compare(**flags: Any) -> None:
+    """Is the second side better, worse or equal? Two folders of runs, or two live targets.
+
+    Exit status: 0 better or equivalent, 4 worse, 5 inconclusive.
+    """
+    from loadtest.compare import compare_runs
+    from loadtest.results import read_summaries
+    from loadtest.show_planning import show_comparison
+
+    if flags["against"]:
+        a, b = _interleaved(flags)
+    elif len(flags["results"]) == 2:
+        a, b = (read_summaries(path) for path in flags["results"])
+    else:
+        raise click.UsageError("give two folders of runs, or --against URL")
+    found: Comparison = compare_runs(a, b, margin=flags["margin"], force=flags["force"])
+    if flags["as_json"]:
+        _print_json(found)
+    else:
+        show_comparison(found)
+    sys.exit({"worse": 4, "inconclusive": 5}.get(found.verdict, 0))
+
+
+def _interleaved(flags: dict[str, Any]) -> tuple[list[Summary], list[Summary]]:
+    """Runs of both targets in the order A B B A A B ..., so that drift hits both alike."""
+    from loadtest.plan import Load
+    from loadtest.run import run
+    from loadtest.schedule import constant
+
+    sides: dict[str, list[Summary]] = {"a": [], "b": []}
+    urls = {"a": flags["urls"], "b": (flags["against"],)}
+    order = [side for k in range(flags["runs"]) for side in ("ab" if k % 2 == 0 else "ba")]
+    for number, side in enumerate(order, 1):
+        load = Load(constant(flags["rate"], flags["duration"]), warmup_s=flags["warmup"],
+                    seed=(number + 1) // 2)  # fmt: skip
+        made = build_plan(load, (), {**flags, "urls": urls[side]})
+        click.echo(f"run {number} of {len(order)}: {side} {urls[side][0]}", err=True)
+        outcome = run(made)
+        if outcome.summary.interrupted:
+            sys.exit(130)
+        sides[side].append(outcome.summary)
+    return sides["a"], sides["b"]
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--markdown", is_flag=True, help="Print the summary for a pull request.")
+def report(folder: Path, markdown: bool) -> None:
+    """Write report.html, report.md and latency.hgrm of a stored run; show it again."""
+    from loadtest.report import hgrm_report, html_report, markdown_report
+    from loadtest.results import read_latencies, read_summary
+    from loadtest.show import show
+
+    summary = read_summary(folder)
+    images = {
+        title: folder / name
+        for title, name in (("Over time", "run.png"), ("Latency against rate", "knee.png"))
+        if (folder / name).exists()
+    }
+    (folder / "report.html").write_text(html_report(summary, images), encoding="utf-8")
+    (folder / "report.md").write_text(markdown_report(summary), encoding="utf-8")
+    if (folder / "records.npz").exists():
+        text = hgrm_report(read_latencies(folder, summary))
+        (folder / "latency.hgrm").write_text(text, encoding="utf-8")
+    if markdown:
+        click.echo(markdown_report(summary))
+    else:
+        show(summary)
+        click.echo(f"written: {folder / 'report.html'}")
+
+
+def _print_json(document: Any) -> None:
+    import msgspec
+
+    sys.stdout.buffer.write(msgspec.json.encode(document) + b"\n")

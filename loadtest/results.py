@@ -1,0 +1,63 @@
+"""Stored results, read back: summaries, knees and raw records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+import numpy as np
+
+from loadtest.errors import LoadTestError
+from loadtest.knee import Knee
+from loadtest.record import Records
+from loadtest.summary import Summary, corrected_us
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Document = TypeVar("Document", bound=msgspec.Struct)
+
+
+def read_summary(path: Path) -> Summary:
+    """A ``summary.json``, or the one in a folder.
+
+    Raises:
+        LoadTestError: missing, or not a summary of this version.
+    """
+    return _read(path / "summary.json" if path.is_dir() else path, Summary)
+
+
+def read_summaries(path: Path) -> list[Summary]:
+    """Every summary under a folder, or the one in a file, in the order of their paths."""
+    if path.is_file():
+        return [read_summary(path)]
+    found = [read_summary(file) for file in sorted(path.rglob("summary.json"))]
+    if not found:
+        raise LoadTestError("expected summary.json files in it, got none", at=str(path))
+    return found
+
+
+def read_knee(path: Path) -> Knee:
+    """A ``knee.json``, or the one in a folder.
+
+    Raises:
+        LoadTestError: missing, or not a knee of this version.
+    """
+    return _read(path / "knee.json" if path.is_dir() else path, Knee)
+
+
+def read_latencies(folder: Path, summary: Summary) -> np.ndarray:
+    """Corrected latencies of a stored run, ascending, microseconds; warm-up left out."""
+    with np.load(folder / "records.npz", allow_pickle=False) as file:
+        records = Records(*(file[name] for name in Records.__struct_fields__))
+        begin = int(file["start_ns"]) + int(summary.warmup_s * 1e9)
+    return corrected_us(records.take(records.scheduled >= begin))
+
+
+def _read(path: Path, kind: type[Document]) -> Document:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except OSError as error:
+        raise LoadTestError(f"cannot read it: {error.strerror}", at=str(path)) from None
+    except msgspec.MsgspecError as error:
+        raise LoadTestError(f"not a {kind.__name__.lower()}: {error}", at=str(path)) from None

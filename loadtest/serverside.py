@@ -1,0 +1,137 @@
+"""The server's own account of a run: counters of ``/metrics`` before and after, subtracted."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from loadtest.environment import listeners
+from loadtest.errors import TargetError
+from loadtest.preflight import exchange
+from loadtest.proc import cpu_seconds
+
+if TYPE_CHECKING:
+    from loadtest.plan import Target
+
+_LINE = re.compile(r"^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? ([^ ]+)$")
+_LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
+Counters = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+_REQUESTS = "interlock_request_duration_seconds"
+_INFER = "interlock_infer_duration_seconds_total"
+_ROUTES = "interlock_route_decisions_total"
+_RECORDS = "interlock_audit_records_total"
+
+
+class ServerSide(Struct, frozen=True):
+    """What the router counted during a run; times are means in microseconds per request.
+
+    Attributes:
+        requests: answered requests.
+        router_us: from the last byte read to the answer.
+        infer_us: of that, in models.
+        rest_us: of that, everything else: decode, route, audit, encode.
+        models: rows per model.
+        model_us: mean model time per row, by model.
+        rules: rows per rule.
+        audit_records: records kept.
+        cpu_us: processor time of the server's processes per request, kernel included; None when
+            they cannot be seen.
+    """
+
+    requests: int
+    router_us: float
+    infer_us: float
+    rest_us: float
+    models: dict[str, int]
+    model_us: dict[str, float]
+    rules: dict[str, int]
+    audit_records: int
+    cpu_us: float | None = None
+
+
+def parse_metrics(text: str) -> Counters:
+    """Prometheus text as numbers by name and sorted labels; other lines are passed over."""
+    found: Counters = {}
+    for line in text.splitlines():
+        match = _LINE.match(line)
+        if match is None:
+            continue
+        labels = tuple(sorted(_LABEL.findall(match[2] or "")))
+        try:
+            found[match[1], labels] = float(match[3])
+        except ValueError:
+            continue
+    return found
+
+
+def read_metrics(target: Target, request: bytes) -> Counters | None:
+    """Counters of a target, or None when it shows none to us."""
+    try:
+        answer = exchange(target, request, 2.0)
+    except TargetError:
+        return None
+    if answer.status != 200:
+        return None
+    return parse_metrics(answer.body.decode("utf-8", "replace"))
+
+
+class Reading(Struct, frozen=True):
+    """Counters at one moment, and the processor seconds of processes that can be seen."""
+
+    counters: Counters
+    cpu_s: dict[int, float]
+
+
+def read_server(target: Target, request: bytes) -> Reading | None:
+    """A reading of a target, or None when it shows no counters to us."""
+    counters = read_metrics(target, request)
+    if counters is None:
+        return None
+    pids = listeners(target.port) if target.loopback else ()
+    return Reading(counters, {pid: cpu_seconds(pid) for pid in pids})
+
+
+def difference(before: Reading | None, after: Reading | None) -> ServerSide | None:
+    """What happened between two readings; None when nothing was counted."""
+    if before is None or after is None:
+        return None
+    grown = {key: value - before.counters.get(key, 0.0) for key, value in after.counters.items()}
+    spent = [after.cpu_s[pid] - before.cpu_s.get(pid, 0.0) for pid in after.cpu_s]
+
+    def total(name: str) -> float:
+        return sum(value for (n, _), value in grown.items() if n == name)
+
+    requests = total(_REQUESTS + "_count")
+    if requests <= 0:
+        return None
+    models = _by_label(grown, _ROUTES, "model")
+    infer = _by_label(grown, _INFER, "model")
+    router_us = total(_REQUESTS + "_sum") / requests * 1e6
+    infer_us = total(_INFER) / requests * 1e6
+    return ServerSide(
+        requests=int(requests),
+        router_us=router_us,
+        infer_us=infer_us,
+        rest_us=max(router_us - infer_us, 0.0),
+        models={name: int(n) for name, n in models.items() if n > 0},
+        model_us={
+            name: seconds / models[name] * 1e6
+            for name, seconds in infer.items()
+            if models.get(name, 0) > 0
+        },
+        rules={name: int(n) for name, n in _by_label(grown, _ROUTES, "rule").items() if n > 0},
+        audit_records=int(total(_RECORDS)),
+        cpu_us=sum(spent) / requests * 1e6 if spent else None,
+    )
+
+
+def _by_label(grown: Counters, name: str, label: str) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for (metric, labels), value in grown.items():
+        if metric == name:
+            word = dict(labels).get(label, "")
+            sums[word] = sums.get(word, 0.0) + value
+    return sums
