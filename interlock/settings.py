@@ -63,7 +63,8 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(
         "ARTIFACT_STORE",
         "`HOME/artifacts`",
-        "Where model packages and datasets are kept: a folder or `s3://bucket/prefix`.",
+        "Where model packages and datasets are kept: a folder or `s3://bucket/prefix` (credentials "
+        "as for the tools of AWS).",
     ),
     Variable("INTERLOCK_BIND", "`127.0.0.1`", "Address to listen on.", "up, router, control-plane"),
     Variable("INTERLOCK_PORT", "`8080`", "Port of the data plane.", "up, router"),
@@ -137,6 +138,21 @@ VARIABLES: tuple[Variable, ...] = (
         "Folder of the audit segments; a disk of its own is best.",
         "router, shipper",
     ),
+    Variable(
+        "INTERLOCK_CONTROL_URL",
+        "of the stack in the home",
+        "Control plane that the terminal commands talk to.",
+        "terminal",
+    ),
+    Variable(
+        "INTERLOCK_TOKEN",
+        "of the last `login`",
+        "Session or service token of the terminal commands.",
+        "terminal",
+    ),
+    Variable("INTERLOCK_PASSWORD", "asked for", "Password, for scripts.", "terminal"),
+    Variable("INTERLOCK_NEW_PASSWORD", "asked for", "New password, for scripts.", "terminal"),
+    Variable("INTERLOCK_KEY", "-", "Routing key of the load tester.", "loadtest"),
 )
 
 

@@ -79,7 +79,7 @@ async def _up(env: Environment, console: Console, *, demo: bool, leave: bool) ->
     try:
         async with Stack(env, Steps(console)) as stack:
             starting = False
-            _welcome(stack, console)
+            _welcome(stack, console, demo=demo)
             if demo:
                 status = await _story(stack, console, asked_to_stop)
             if not leave and not asked_to_stop.is_set():
@@ -95,7 +95,7 @@ async def _up(env: Environment, console: Console, *, demo: bool, leave: bool) ->
     return status
 
 
-def _welcome(stack: Stack, console: Console) -> None:
+def _welcome(stack: Stack, console: Console, *, demo: bool) -> None:
     """Where everything is."""
     lines = [f"note: {note}" for note in stack.notes]
     lines += [
@@ -103,6 +103,11 @@ def _welcome(stack: Stack, console: Console) -> None:
         f"  control plane  {stack.control_url}  (docs at /docs)",
         f"  home           {stack.home.path}  (log in {stack.home.log})",
     ]
+    if stack.is_new and not demo:
+        lines += [
+            "  first person   interlock users bootstrap --email YOU@EXAMPLE --name NAME"
+            f" --home {stack.home.path}"
+        ]
     for line in lines:
         console.print(line, soft_wrap=True, markup=False)
 

@@ -56,6 +56,8 @@ class Stack:
         self.started_at = datetime.now(UTC)
         self.services: dict[str, Service] = {}
         self.notes: list[str] = []
+        self.is_new = False
+        """Whether the database was empty: nobody can sign in yet."""
         self.log: Log | None = None
         self._steps = steps
         self._exit = AsyncExitStack()
@@ -115,6 +117,7 @@ class Stack:
         redis_url = await self._start_redis(group, passwords)
         with steps.step("schema") as step:
             applied = await migrate(owner_url)
+            self.is_new = bool(applied) and min(applied) == 1
             step.say(f"{len(applied)} migrations applied" if applied else "up to date")
             if env.database_url is None:
                 await ensure_logins(owner_url, passwords)
