@@ -90,6 +90,7 @@ async def _up(env: Environment, console: Console, *, demo: bool, leave: bool) ->
     except asyncio.CancelledError:
         if not asked_to_stop.is_set():
             raise
+        console.print("[dim]stopped before it was ready[/]")
         return 130
     console.print("[dim]stopped[/]")
     return status
@@ -104,10 +105,8 @@ def _welcome(stack: Stack, console: Console, *, demo: bool) -> None:
         f"  home           {stack.home.path}  (log in {stack.home.log})",
     ]
     if stack.is_new and not demo:
-        lines += [
-            "  first person   interlock users bootstrap --email YOU@EXAMPLE --name NAME"
-            f" --home {stack.home.path}"
-        ]
+        words = "interlock users bootstrap --email YOU@EXAMPLE --name NAME --home"
+        lines.append(f"  first person   {words} {stack.home.path}")
     for line in lines:
         console.print(line, soft_wrap=True, markup=False)
 
