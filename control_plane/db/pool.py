@@ -125,7 +125,7 @@ class Pool:
                 raise DatabaseUnavailableError(
                     "the database did not answer in time", hint=_RETRY
                 ) from error
-            finished = isinstance(error, asyncpg.PostgresError | ValueError)
+            finished = isinstance(error, asyncpg.PostgresError)
             raise translate(error) from error
         finally:
             watchdog.stop()
@@ -179,8 +179,6 @@ def translate(error: BaseException) -> AppError:
     A refusal raised by one of our triggers keeps its code; anything else that the caller could
     not know is a database failure and is reported without SQL or values.
     """
-    if isinstance(error, ValueError):  # the driver's word for a value that fits no column
-        return InvalidError("a value does not fit its column", code="value.range")
     if not isinstance(error, asyncpg.PostgresError):
         return DatabaseUnavailableError("the connection to the database was lost", hint=_RETRY)
     state = error.sqlstate or ""
@@ -197,6 +195,8 @@ def translate(error: BaseException) -> AppError:
         return InvalidError(
             "expected text that PostgreSQL can store, got a NUL character", code="text.invalid"
         )
+    if state.startswith("22"):
+        return InvalidError("a value does not fit its column", code="value.range")
     return DatabaseFailureError(f"the database refused a statement ({state})")
 
 
