@@ -31,10 +31,16 @@ class Runtime:
         self.output = output
         self.min_rows = min_rows
         self.width = int(self.session.get_inputs()[0].shape[1])
+        self._names = list(graph.outputs)
+        inner = getattr(self.session, "_sess", None)  # the call below the public wrapper's checks
+        self._run = self.session.run if inner is None else inner.run
         self._classes = np.asarray(output.classes, dtype=object)
 
     def run(self, rows: NDArray[np.float32]) -> list[NDArray[Any]]:
         """Raw outputs for any number of rows, shape (n, width); padded where one row differs."""
+        if self.min_rows <= len(rows) <= CHUNK_ROWS and rows.flags.c_contiguous:
+            answers: list[NDArray[Any]] = self._run(self._names, {self.graph.input: rows}, None)
+            return answers
         return run_rows(
             self.session, self.graph.outputs, rows, min_rows=self.min_rows, chunk=CHUNK_ROWS
         )
@@ -51,12 +57,17 @@ class Runtime:
         """Raw outputs in the words of the task."""
         task = self.output.task
         numbers = raw[1] if task == "clustering" else raw[0]
-        if np.isnan(numbers).any():
+        if isnan(numbers.sum(dtype=np.float64)) and np.isnan(numbers).any():
             row = int(np.flatnonzero(np.isnan(numbers).any(axis=1))[0])
             raise ScoreError("the model answered NaN", at=f"row {row}")
         if task == "classification":
-            index = raw[1] if len(raw) > 1 else raw[0].argmax(axis=1)
-            return Outputs(labels=self._classes[index], probabilities=raw[0])
+            if len(raw) > 1:
+                index = raw[1]
+            elif len(self._classes) == 2:
+                index = (numbers[:, 1] > numbers[:, 0]).view(np.int8)
+            else:
+                index = numbers.argmax(axis=1)
+            return Outputs(labels=self._classes.take(index), probabilities=raw[0])
         if task == "regression":
             return Outputs(values=raw[0][:, 0])
         return Outputs(clusters=raw[0], distances=raw[1][:, 0])

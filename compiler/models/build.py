@@ -23,7 +23,7 @@ from compiler.models.parity import ParityReport
 from compiler.models.portable import emit_portable
 from compiler.models.recipe import Recipe
 from compiler.models.session import RUNTIME_VERSION, open_session, run_rows
-from compiler.package import Manifest, write_package
+from compiler.package import Manifest, read_package, write_package
 from compiler.schema import FeatureMap, OutputSchema
 
 GOLDEN_ROWS = 64
@@ -37,7 +37,7 @@ class PackageInfo(Struct, frozen=True):
         digest: ``sha256:<hex>``.
         path: its folder.
         parity: the report of the passed gate.
-        manifest: what was written.
+        manifest: as written, with the digests of its files.
     """
 
     digest: str
@@ -127,7 +127,7 @@ def build_package(
     )
     digest, path = write_package(manifest, files, out_dir)
     tell("done", 1.0)
-    return PackageInfo(digest, path, parity, manifest)
+    return PackageInfo(digest, path, parity, read_package(path, expected_digest=digest).manifest)
 
 
 def _silent(step: str, share: float) -> None:

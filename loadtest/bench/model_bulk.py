@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from compiler.models.session import open_session
 from compiler.package import read_package
 from compiler.schema import Feature, FeatureMap, OutputSchema
 from loadtest.bench.model_parts import Trained, request_type
-from loadtest.bench.models import Line, best_us
+from loadtest.bench.models import Line, best_us, side_by_side
 from serving.bulk import BulkPlan, BulkRoute, predict_batches
 from serving.engine import Engine, LoadedModel
 from serving.registry import Registry
@@ -39,9 +40,12 @@ def batches(folder: Path) -> list[Line]:
         rows = np.ascontiguousarray(matrix[:size])
         columns = {name: rows[:, place].copy() for place, name in enumerate(model.features)}
         calls = max(3, 4000 // size)
-        bare = best_us(lambda r=rows: session.run(["probabilities"], {"row": r}), calls=calls)
-        ours = best_us(lambda c=columns, n=size: model.score_columns(c, n), calls=calls)
-        ready = best_us(lambda r=rows: model.score_rows(r), calls=calls)
+        bare, ready, ours = side_by_side(
+            partial(session.run, ["probabilities"], {"row": rows}),
+            partial(model.score_rows, rows),
+            partial(model.score_columns, columns, size),
+            calls=calls,
+        )
         lines += [
             Line("batch", f"{size} rows, bare ONNX Runtime", size / bare * 1e6, "rows/s"),
             Line("batch", f"{size} rows, score_rows", bare / ready, "x bare", f">= {BATCH_FLOOR}"),
@@ -59,7 +63,7 @@ def mixed_routing(folder: Path, rows: int) -> list[Line]:
     names = list(models[0].features)
     random = np.random.default_rng(9)
 
-    def choose(columns: Any, count: int) -> NDArray[np.int16]:
+    def choose(columns: Any, _: int) -> NDArray[np.int16]:
         first, second = columns[names[0]], columns[names[1]]
         large = (first > 0.5).astype(np.int16)
         return np.where((first < -0.5) & (second > 0), np.int16(2), large)
@@ -116,7 +120,7 @@ def swaps(data: Path, folder: Path, count: int) -> list[Line]:
                 except Exception:  # what a swap must never cause is counted, not hidden
                     failed += 1
                 took.append(time.perf_counter_ns() - start)
-                await asyncio.sleep(0.0002)
+                await asyncio.sleep(0)
 
         task = asyncio.create_task(caller())
         for turn in range(turns):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +78,12 @@ def one_row(data: Path, folder: Path) -> list[Line]:
         f = kind(**trained.row(0))
         score = model.bind(kind)
         limit = "<= 9 us" if estimator in ("logistic_regression", "gradient_boosting") else ""
-        lines.append(_line(f"{estimator}: bound scorer", best_us(lambda s=score, x=f: s(x)), limit))
+        lines.append(_line(f"{estimator}: bound scorer", best_us(partial(score, f)), limit))
         strings = _string_session(trained)
         lines.append(_line(f"{estimator}: ONNX Runtime, one tensor per column", best_us(strings)))
         row = trained.matrix[:1]
         whole = trained.pipeline.predict_proba
-        slow = best_us(lambda w=whole, r=row: w(r), calls=20, rounds=3)
+        slow = best_us(partial(whole, row), calls=20, rounds=3)
         lines.append(_line(f"{estimator}: scikit-learn, one row", slow))
     return lines
 
@@ -116,30 +117,14 @@ def many_loaded(data: Path, folder: Path) -> list[Line]:
         while len(scorers) < count:
             scorers.append(Engine.load(trained.info.path).bind(kind))
         turns = [order.choice(scorers) for _ in range(4000)]
-        following = iter(())
+        for how, calls in (("random order", turns), ("calls grouped", sorted(turns, key=id))):
 
-        def call(turns: list[Any] = turns) -> None:
-            nonlocal following
-            scorer = next(following, None)
-            if scorer is None:
-                following = iter(turns)
-                scorer = next(following)
-            scorer(f)
+            def call(calls: list[Any] = calls) -> None:
+                for scorer in calls:
+                    scorer(f)
 
-        lines.append(
-            Line("many loaded", f"{count} models, random order", best_us(call, calls=4000), "us")
-        )
-        grouped = sorted(turns, key=id)
-
-        def in_groups(turns: list[Any] = grouped) -> None:
-            call(turns)
-
-        following = iter(())
-        lines.append(
-            Line("many loaded", f"{count} models, calls grouped", best_us(in_groups, calls=4000),
-                 "us")
-        )  # fmt: skip
-        following = iter(())
+            figure = best_us(call, calls=1, rounds=7) / len(turns)
+            lines.append(Line("many loaded", f"{count} models, {how}", figure, "us"))
     return lines
 
 
@@ -153,7 +138,7 @@ def explanations(data: Path, folder: Path) -> list[Line]:
         explainer = load_explainer(trained.info.path)
         row = trained.row(1)
         calls = 20 if estimator == "random_forest" else 100
-        ours = best_us(lambda e=explainer, r=row: e.explain(r), calls=calls, rounds=3)
+        ours = best_us(partial(explainer.explain, row), calls=calls, rounds=3)
         lines.append(Line("explanations", f"{estimator}: ours", 1e6 / ours, "rows/s"))
         theirs = _shap_us(trained, explainer._references, calls)  # noqa: SLF001 - the same references
         if theirs is not None:

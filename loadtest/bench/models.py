@@ -1,4 +1,4 @@
-"""``interlock bench models``: what exported models cost, beside scikit-learn and plain ONNX Runtime.
+"""``interlock bench models``: exported models beside scikit-learn and plain ONNX Runtime.
 
 Every figure is the best of several rounds in this process on one thread, so that a busy machine
 disturbs it least; compare figures of one run only.
@@ -94,4 +94,13 @@ def best_us(call: Callable[[], Any], *, calls: int = 2000, rounds: int = 7) -> f
         for _ in range(calls):
             call()
         best = min(best, (time.perf_counter_ns() - start) / calls / 1000)
+    return best
+
+
+def side_by_side(*calls_of: Callable[[], Any], calls: int, rounds: int = 15) -> list[float]:
+    """Best mean of each, microseconds a call, measured in turns so that noise hits all alike."""
+    best = [float("inf")] * len(calls_of)
+    for _ in range(rounds):
+        for place, call in enumerate(calls_of):
+            best[place] = min(best[place], best_us(call, calls=calls, rounds=1))
     return best
