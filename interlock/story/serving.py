@@ -158,7 +158,7 @@ def play_kill(scene: Scene) -> tuple[Ledger, datetime]:
     )
     scene.narrator.check(
         len(ledger.acknowledged) > CALLERS and not ledger.refused,
-        "the others kept answering",
+        "callers kept being answered",
         ledger.refused[:3],
     )
 
@@ -167,7 +167,7 @@ def play_kill(scene: Scene) -> tuple[Ledger, datetime]:
         return len(pids) if len(pids) == scene.workers else None
 
     count = scene.wait_for("the killed worker to be replaced", replaced, longest_s=20)
-    scene.narrator.check(True, f"it was replaced: {count} workers serve")
+    scene.narrator.check(True, f"it was replaced; workers that serve: {count}")
     return ledger, since
 
 
