@@ -13,6 +13,7 @@ from compiler.errors import AppError
 from control_plane import deps, docs, problem
 from control_plane.approvals import routes as approvals
 from control_plane.audit import routes as audit
+from control_plane.compliance import routes as compliance
 from control_plane.datasets import routes as datasets
 from control_plane.endpoints import routes as endpoints
 from control_plane.idempotency import IdempotencyMiddleware
@@ -59,6 +60,7 @@ ROUTES: list[ControllerRouterHandler] = [
     *jobs.ROUTE_HANDLERS,
     *training.ROUTE_HANDLERS,
     *validation.ROUTE_HANDLERS,
+    *compliance.ROUTE_HANDLERS,
     *audit.ROUTE_HANDLERS,
 ]
 """Handlers below ``/api``, topic by topic."""

@@ -25,6 +25,11 @@ PERMISSIONS: dict[str, str] = {
     "models.submit": "ask for approval of a version",
     "models.approve": "approve or reject a version that one did not contribute to",
     "models.terminate": "take a version out of service for good",
+    "compliance.profile": "say which compliance profile a model answers to",
+    "compliance.answer": "answer compliance items and have them scored",
+    "compliance.review": "review others' answers, open and close findings",
+    "monitoring.propose": "propose a version for monitoring",
+    "monitoring.register": "register for monitoring what somebody else proposed",
     "endpoints.read": "see endpoints and drafts",
     "endpoints.write": "create endpoints, change owner and SLO",
     "endpoints.edit": "edit drafts",
@@ -60,14 +65,17 @@ ROLES: dict[Role, frozenset[str]] = {
         "models.approve", "models.terminate", "endpoints.write", "endpoints.edit",
         "endpoints.suspend", "releases.propose", "releases.approve", "releases.activate",
         "releases.rollback", "keys.write", "audit.read", "log.read", "jobs.write",
+        "compliance.answer", "compliance.review", "monitoring.propose",
     },
     "data_scientist": _READS
     | {
         "datasets.write", "runs.write", "models.write", "models.submit", "jobs.write",
+        "compliance.answer",
     },
     "compliance_manager": _READS
     | {
         "models.approve", "releases.approve", "endpoints.suspend", "audit.read", "log.read",
+        "compliance.profile", "compliance.answer", "compliance.review", "monitoring.register",
     },
 }  # fmt: skip
 """What each role gives. A superadmin only administers: he neither makes nor approves."""

@@ -251,3 +251,171 @@ GRANT SELECT, INSERT ON validation_reports TO interlock_control, interlock_worke
 GRANT SELECT, INSERT ON model_gates TO interlock_control;
 GRANT SELECT ON model_gates TO interlock_worker;
 GRANT SELECT ON validations, validation_reports, model_gates TO interlock_auditor;
+
+-- Compliance setup. Answers, reviews and findings are appended; the newest answer to an item counts.
+CREATE TABLE compliance_profiles (
+    id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    model    text NOT NULL REFERENCES models (name),
+    profile  text NOT NULL,
+    actor    text NOT NULL,
+    at       timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX compliance_profiles_newest ON compliance_profiles (model, id DESC);
+
+CREATE TABLE compliance_answers (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    model           text NOT NULL,
+    version         integer NOT NULL,
+    item            text NOT NULL,
+    value           text NOT NULL CHECK (value <> ''),
+    source          text NOT NULL CHECK (source IN ('auto', 'human')),
+    evidence        text NOT NULL DEFAULT '',
+    not_applicable  boolean NOT NULL DEFAULT false,
+    carried         boolean NOT NULL DEFAULT false,
+    valid_until     timestamptz,
+    author          text NOT NULL,
+    at              timestamptz NOT NULL DEFAULT clock_timestamp(),
+    FOREIGN KEY (model, version) REFERENCES version_numbers (model, version)
+);
+CREATE INDEX compliance_answers_newest ON compliance_answers (model, version, item, id DESC);
+
+CREATE TABLE compliance_reviews (
+    answer    bigint PRIMARY KEY REFERENCES compliance_answers,
+    reviewer  text NOT NULL REFERENCES users (email),
+    at        timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+CREATE TABLE compliance_findings (
+    id         uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    model      text NOT NULL,
+    version    integer NOT NULL,
+    section    text NOT NULL,
+    severity   text NOT NULL CHECK (severity IN ('critical', 'high', 'medium', 'low')),
+    text       text NOT NULL CHECK (text <> ''),
+    owner      text NOT NULL,
+    due        date NOT NULL,
+    opened_by  text NOT NULL,
+    at         timestamptz NOT NULL DEFAULT clock_timestamp(),
+    FOREIGN KEY (model, version) REFERENCES version_numbers (model, version)
+);
+CREATE TABLE compliance_closings (
+    finding    uuid PRIMARY KEY REFERENCES compliance_findings,
+    reason     text NOT NULL CHECK (reason <> ''),
+    closed_by  text NOT NULL,
+    at         timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+CREATE TABLE compliance_scores (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    model       text NOT NULL,
+    version     integer NOT NULL,
+    status      text NOT NULL CHECK (status IN ('pass', 'conditional', 'fail')),
+    overall     double precision NOT NULL,
+    score       jsonb NOT NULL,
+    actor       text NOT NULL,
+    at          timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX compliance_scores_newest ON compliance_scores (model, version, id DESC);
+
+-- Registering for monitoring is a step of its own, by two people.
+CREATE TABLE monitoring_events (
+    id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    model    text NOT NULL,
+    version  integer NOT NULL,
+    step     text NOT NULL CHECK (step IN ('proposed', 'registered')),
+    actor    text NOT NULL REFERENCES users (email),
+    reason   text NOT NULL CHECK (reason <> ''),
+    at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    UNIQUE (model, version, step),
+    FOREIGN KEY (model, version) REFERENCES version_numbers (model, version)
+);
+
+CREATE FUNCTION check_review() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  what compliance_answers;
+BEGIN
+  SELECT * INTO what FROM compliance_answers WHERE id = NEW.answer;
+  IF person_behind(what.author) = person_behind(NEW.reviewer) THEN
+    PERFORM refuse('IL403', 'compliance.own_answer', 'somebody else has to review an answer');
+  END IF;
+  RETURN NEW;
+END
+$$;
+CREATE TRIGGER compliance_reviews_check BEFORE INSERT ON compliance_reviews
+  FOR EACH ROW EXECUTE FUNCTION check_review();
+
+CREATE FUNCTION check_monitoring() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  earlier monitoring_events;
+BEGIN
+  IF NEW.step = 'registered' THEN
+    SELECT * INTO earlier FROM monitoring_events
+    WHERE model = NEW.model AND version = NEW.version AND step = 'proposed';
+    IF NOT FOUND THEN
+      PERFORM refuse('IL409', 'monitoring.not_proposed',
+        format('nobody proposed %s version %s for monitoring', NEW.model, NEW.version));
+    END IF;
+    IF person_behind(earlier.actor) = person_behind(NEW.actor) THEN
+      PERFORM refuse('IL403', 'monitoring.own_proposal',
+        'somebody else has to register what one proposed');
+    END IF;
+  END IF;
+  RETURN NEW;
+END
+$$;
+CREATE TRIGGER monitoring_events_check BEFORE INSERT ON monitoring_events
+  FOR EACH ROW EXECUTE FUNCTION check_monitoring();
+
+-- A model with a profile is approved only on a score that knows the newest answers and passes.
+CREATE FUNCTION check_compliance() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  newest compliance_scores;
+BEGIN
+  IF NOT EXISTS (SELECT FROM compliance_profiles WHERE model = NEW.model) THEN
+    RETURN NEW;
+  END IF;
+  SELECT * INTO newest FROM compliance_scores
+  WHERE model = NEW.model AND version = NEW.version ORDER BY id DESC LIMIT 1;
+  IF NOT FOUND OR newest.at < (SELECT max(at) FROM (
+      SELECT max(at) AS at FROM compliance_answers
+      WHERE model = NEW.model AND version = NEW.version
+      UNION ALL SELECT max(at) FROM compliance_findings
+      WHERE model = NEW.model AND version = NEW.version
+      UNION ALL SELECT max(at) FROM compliance_profiles WHERE model = NEW.model) AS changes) THEN
+    PERFORM refuse('IL409', 'approval.compliance_unscored',
+      format('the compliance setup of %s version %s changed since it was scored', NEW.model,
+             NEW.version), 'score it again');
+  END IF;
+  IF newest.status = 'fail' THEN
+    PERFORM refuse('IL409', 'approval.compliance_open',
+      format('%s version %s has open mandatory sections', NEW.model, NEW.version),
+      'GET its compliance setup: it lists what is missing');
+  END IF;
+  RETURN NEW;
+END
+$$;
+CREATE TRIGGER model_approvals_compliance BEFORE INSERT ON model_approvals
+  FOR EACH ROW EXECUTE FUNCTION check_compliance();
+
+DO $$
+DECLARE
+  name text;
+BEGIN
+  FOREACH name IN ARRAY ARRAY[
+    'snapshots', 'trials', 'job_logs', 'validation_reports', 'model_gates', 'compliance_profiles',
+    'compliance_answers', 'compliance_reviews', 'compliance_findings', 'compliance_closings',
+    'compliance_scores', 'monitoring_events'
+  ] LOOP
+    EXECUTE format('CREATE TRIGGER keep_rows BEFORE UPDATE OR DELETE ON %I
+      FOR EACH ROW EXECUTE FUNCTION keep_history()', name);
+    EXECUTE format('CREATE TRIGGER keep_table BEFORE TRUNCATE ON %I
+      FOR EACH STATEMENT EXECUTE FUNCTION keep_history()', name);
+  END LOOP;
+END
+$$;
+
+GRANT SELECT, INSERT ON compliance_profiles, compliance_answers, compliance_reviews,
+  compliance_findings, compliance_closings, compliance_scores, monitoring_events
+  TO interlock_control;
+GRANT SELECT ON compliance_profiles, compliance_answers, compliance_reviews, compliance_findings,
+  compliance_closings, compliance_scores, monitoring_events TO interlock_auditor;

@@ -1,0 +1,1 @@
+"""Compliance setup: twelve sections as data, answered by the system and by people, and scored."""
