@@ -92,6 +92,7 @@ class ExplainerSettings(Struct, frozen=True):
         deadline_s: hard limit for one statement.
         backoff_max_s: longest pause between attempts while Postgres is away.
         packages: explainers kept in memory.
+        master_key: file with the key that wraps data keys of sensitive features.
     """
 
     database_url: str
@@ -103,3 +104,4 @@ class ExplainerSettings(Struct, frozen=True):
     deadline_s: float = 30.0
     backoff_max_s: float = 5.0
     packages: int = 32
+    master_key: Path | None = None

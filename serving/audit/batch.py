@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from compiler.errors import AppError
 from serving.audit import merkle
 from serving.audit.frame import EVENT, GAP, GAP_BODY
 from serving.audit.link import day_of
@@ -115,7 +116,13 @@ def build(
             if reason is None:
                 try:
                     builder.add(source, counts, frame)
-                except (msgspec.MsgspecError, ValueError, TypeError, OverflowError) as error:
+                except (
+                    AppError,
+                    msgspec.MsgspecError,
+                    ValueError,
+                    TypeError,
+                    OverflowError,
+                ) as error:
                     reason = f"{type(error).__name__}: {error}"
             if reason is not None:
                 builder.shipment.poison.append(Poison(source, frame, reason))

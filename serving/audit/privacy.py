@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import asyncpg
 import msgspec
 
 from serving.audit.record import AuditRecord
@@ -14,10 +15,24 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Privacy(Protocol):
-    """Decides what is stored of a record's features."""
+    """Decides what is stored of a record's features.
+
+    Attributes:
+        wanted: keys that were lacking; fetch them and build again.
+    """
+
+    wanted: set[str]
 
     def stored(self, record: AuditRecord) -> tuple[bytes, dict[str, Any] | None]:
         """Features as they are stored, and protected values that are kept apart."""
+        ...
+
+    async def fetch(self, connection: asyncpg.Connection) -> None:
+        """Get what is wanted."""
+        ...
+
+    def forget(self) -> None:
+        """Believe no cached key any more."""
         ...
 
 
@@ -47,8 +62,19 @@ def split_protected(
 
 
 class SplitOnly:
-    """Keeps protected values apart; no sealing."""
+    """Keeps protected values apart; without a master key nothing can be sealed."""
+
+    def __init__(self) -> None:
+        self.wanted: set[str] = set()
 
     def stored(self, record: AuditRecord) -> tuple[bytes, dict[str, Any] | None]:
         """Features as they are stored, and protected values that are kept apart."""
+        if record.sensitive:
+            raise ValueError("the release marks features sensitive, and there is no master key")
         return split_protected(record.features, record.protected)
+
+    async def fetch(self, connection: asyncpg.Connection) -> None:
+        """Nothing is ever wanted."""
+
+    def forget(self) -> None:
+        """Nothing is kept."""

@@ -17,10 +17,11 @@ from collections.abc import Callable
 import uvloop
 
 from serving.audit.ack import Acks
-from serving.audit.batch import build
+from serving.audit.batch import Shipment, build
 from serving.audit.frame import HEADER_BYTES
 from serving.audit.link import TRANSIENT, DeadlineExceeded, Link
 from serving.audit.privacy import Privacy, SplitOnly
+from serving.audit.sealing import MasterKey, SubjectSealer
 from serving.audit.status import Status, write_status
 from serving.audit.store import (
     LedgerConflict,
@@ -36,6 +37,7 @@ from serving.settings import ShipperSettings
 LOOK_S = 0.2
 """How often the folder is listed for new segments."""
 STATUS_S = 1.0
+FORGET_TICKS = 30
 FIRST_PAUSE_S = 0.05
 
 log = logging.getLogger("interlock.shipper")
@@ -63,7 +65,7 @@ class Shipper:
         self.status = Status(node=settings.node)
         self.spool = Spool(settings.spool_dir, settings.node)
         self._acks = Acks(self.spool.folder)
-        self._privacy: Privacy = privacy or SplitOnly()
+        self._privacy = privacy or _privacy(settings)
         self._clock = clock
         self._monotonic = monotonic
         self._link = Link(
@@ -166,7 +168,7 @@ class Shipper:
 
     async def _write(self, ranges: list[Range]) -> None:
         node = self.settings.node
-        shipment = build(ranges, self._privacy, self._clock())
+        shipment = await self._build(ranges, {})
         try:
             await self._link.use(lambda c: write_shipment(c, node, shipment, HEADER_BYTES))
         except Exception as error:
@@ -180,13 +182,23 @@ class Shipper:
         if not bad:
             raise first
         log.error("%d records refused by the database go to the quarantine: %s", len(bad), first)
+        rest = await self._build(ranges, bad)
+        await self._link.use(lambda c: write_shipment(c, node, rest, HEADER_BYTES))
+        self.status.quarantined += len(rest.poison)
+
+    async def _build(self, ranges: list[Range], bad: dict[tuple[str, int, int], str]) -> Shipment:
+        """Rows of the ranges; once more when keys of sensitive features had to be fetched."""
         shipment = build(ranges, self._privacy, self._clock(), bad)
-        await self._link.use(lambda c: write_shipment(c, node, shipment, HEADER_BYTES))
-        self.status.quarantined += len(shipment.poison)
+        if self._privacy.wanted:
+            await self._link.use(self._privacy.fetch)
+            shipment = build(ranges, self._privacy, self._clock(), bad)
+            assert not self._privacy.wanted, "keys of one transaction fit the cache"
+        return shipment
 
     def _recover(self, error: BaseException, failures: int) -> None:
         """Believe nothing any more; the ledger is read again."""
         self.spool.doubt()
+        self._privacy.forget()
         self._link.discard()
         self._looked = -LOOK_S
         self.status.failures += 1
@@ -221,8 +233,10 @@ class Shipper:
 
     async def _report(self) -> None:
         while True:
-            self._write_status()
-            await asyncio.sleep(STATUS_S)
+            for _ in range(FORGET_TICKS):
+                self._write_status()
+                await asyncio.sleep(STATUS_S)
+            self._privacy.forget()  # a key may have been destroyed meanwhile
 
     def _write_status(self) -> None:
         status = self.status
@@ -231,6 +245,12 @@ class Shipper:
         status.alarms = list(self._alarms.values())
         status.exposure_ms = int((self._monotonic() - self._covered) * 1000)
         write_status(self.spool.folder, status, self.settings.spool_limit_bytes, self._clock())
+
+
+def _privacy(settings: ShipperSettings) -> Privacy:
+    if settings.master_key is None:
+        return SplitOnly()
+    return SubjectSealer(MasterKey.load(settings.master_key), settings.node)
 
 
 async def _cancel(*tasks: asyncio.Task[None]) -> None:

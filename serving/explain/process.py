@@ -25,6 +25,7 @@ from compiler.schema_decode import decode_features_slow
 from serving.audit import merkle
 from serving.audit.link import TRANSIENT, DeadlineExceeded, Link, day_of
 from serving.audit.row import leaf_bytes
+from serving.audit.sealing import SEALED_MARK, MasterKey, reveal
 from serving.audit.store import NEXT_BATCHES, NewBatch, copy_explanations, write_batch
 from serving.explain.explainer import Explainer, load_explainer
 from serving.explain.reasons import in_words
@@ -137,6 +138,7 @@ class ExplainerProcess:
         self._explainers = Explainers(
             ArtifactStore.open(settings.artifact_store), settings.packages
         )
+        self._master = MasterKey.load(settings.master_key) if settings.master_key else None
         self._clock = clock
         self._monotonic = monotonic
         self._link = Link(
@@ -183,6 +185,7 @@ class ExplainerProcess:
                 RECORDS, work["retention_class"], work["first_at"], work["last_at"], batch,
                 work["next_leaf"], limit,
             )  # fmt: skip
+            rows = await self._opened(connection, rows)
             # In a thread: the loop must answer signals while a forest is explained.
             explained = await asyncio.to_thread(self._explain, rows)
             if explained:
@@ -193,6 +196,21 @@ class ExplainerProcess:
                 await connection.execute(PROGRESS, batch, rows[len(explained) - 1]["leaf"] + 1)
         self.explained += len(explained)
         return True
+
+    async def _opened(
+        self, connection: asyncpg.Connection, rows: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Rows with their sensitive values opened, each such reading recorded."""
+        opened = []
+        for row in rows:
+            values = dict(row)
+            if self._master is not None and SEALED_MARK in values["features"]:
+                values["features"] = await reveal(
+                    connection, self._master, values["id"].bytes, values["features"],
+                    actor="explainer", reason="near-line explanation",
+                )  # fmt: skip
+            opened.append(values)
+        return opened
 
     def _explain(self, rows: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
         until = self._monotonic() + CHUNK_S

@@ -426,7 +426,8 @@ GRANT SELECT ON audit_records, audit_batches, audit_subject_keys TO interlock_ex
 GRANT INSERT ON audit_explanations, audit_batches TO interlock_explainer;
 GRANT SELECT, UPDATE (next_leaf), DELETE ON audit_unexplained TO interlock_explainer;
 
-GRANT INSERT ON audit_events TO interlock_control, interlock_worker, interlock_router;
+GRANT INSERT ON audit_events
+  TO interlock_control, interlock_worker, interlock_router, interlock_explainer;
 GRANT SELECT ON audit_records, audit_decisions, audit_events, audit_explanations, audit_ledger,
   audit_quarantine, audit_batches, audit_chain, audit_checkpoints, audit_event_leaves,
   audit_unchained, audit_unleaved, audit_unexplained, audit_retention, audit_disposals
