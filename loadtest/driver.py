@@ -362,6 +362,8 @@ class Driver:
         while True:
             await asyncio.sleep(_SWEEP_S)
             now = monotonic_ns()
+            if self._job.closed and now >= self._stop_at:
+                self._next = self._job.size  # also when no connection is left to notice the end
             late = [c for c, slot in self._busy.items() if now - self._picked[slot] > limit]
             for connection in late:
                 self.broken(connection, record.TIMEOUT)

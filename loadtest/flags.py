@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from loadtest.errors import LoadTestError
+from loadtest.stack import find_demo_key, find_home, find_release, find_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from loadtest.plan import Load, Plan, Template
     from router.release.spec import ReleaseContent
 
-FORMATS = ("json", "v2", "v2-binary")
+FORMATS = ("json", "stream", "v2", "v2-binary")
 
 
 def parse_seconds(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
@@ -33,19 +33,16 @@ def parse_seconds(_: click.Context, __: click.Parameter, value: str | None) -> f
     raise click.BadParameter(f"expected a time such as 30s or 2m, got {value!r}")
 
 
-def find_home(home: str | None) -> Path:
-    """The stack's folder: the flag, the environment, or the default."""
-    return Path(home or os.environ.get("INTERLOCK_HOME") or Path.home() / ".interlock")
-
-
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _TARGET = (
-    click.option("--url", "urls", multiple=True, default=("http://127.0.0.1:8080",),
-                 show_default=True, help="Data plane; repeat for several nodes."),
+    click.option("--url", "urls", multiple=True,
+                 help="Data plane; repeat for several nodes. Default: the stack of --home, "
+                 "else http://127.0.0.1:8080."),
     click.option("--endpoint", "endpoints", multiple=True,
                  help="Endpoint, as NAME or NAME=WEIGHT; repeat for a mix."),
     click.option("--path", help="Path to post to instead of the endpoint's own."),
-    click.option("--key", envvar="INTERLOCK_KEY", help="Routing key (ilk_...)."),
+    click.option("--key", envvar="INTERLOCK_KEY",
+                 help="Routing key (ilk_...). Default: the demo's own."),
     click.option("--header", "headers", multiple=True, help="'Name: value'; repeatable."),
     click.option("--i-own-this-target", "owned", is_flag=True,
                  help="Needed for any target that is not this machine."),
@@ -64,7 +61,8 @@ _PAYLOAD = (
     click.option("--batch-rows", type=click.IntRange(1, 10_000), default=1, show_default=True,
                  help="Rows per request."),
     click.option("--format", "body_format", type=click.Choice(FORMATS), default="json",
-                 show_default=True, help="Native JSON, or the Open Inference Protocol."),
+                 show_default=True,
+                 help="Native JSON, NDJSON stream, or the Open Inference Protocol."),
     click.option("--check", "checks", multiple=True,
                  help="PATH=VALUE in the answer, or text it must contain; repeatable."),
     click.option("--golden", is_flag=True,
@@ -102,7 +100,9 @@ def build_plan(load: Load, thresholds: tuple[str, ...], flags: dict[str, Any]) -
     from loadtest.plan import Limits, Plan, Sender, parse_target
     from loadtest.requests import build_request
 
-    targets = tuple(parse_target(url) for url in flags["urls"])
+    home = find_home(flags["home"])
+    flags = {**flags, "key": flags["key"] or find_demo_key(home)}
+    targets = tuple(parse_target(url) for url in flags["urls"] or (find_url(home),))
     sender = Sender(
         processes=flags["processes"],
         connections=flags["connections"],
@@ -175,30 +175,11 @@ def _auth(flags: dict[str, Any]) -> tuple[tuple[str, str], ...]:
 
 def default_path(endpoint: str, body_format: str) -> str:
     """Where an endpoint takes requests of a format."""
+    if body_format == "stream":
+        return f"/v1/stream/{endpoint}"
     if body_format != "json":
         return f"/v2/models/{endpoint}/infer"
     return f"/v1/predict/{endpoint}" if endpoint else "/v1/predict"
-
-
-def find_release(home: Path, endpoint: str) -> ReleaseContent | None:
-    """The release that this machine's router keeps for an endpoint, or None."""
-    import msgspec
-
-    from compiler.errors import AppError
-    from router.release.disk import read_snapshot
-    from router.release.spec import ReleaseBundle, ReleaseContent
-
-    try:
-        snapshot = read_snapshot(home / "cache" / "router")
-    except (OSError, AppError):
-        return None
-    found = [r for r in snapshot.releases if r.endpoint == endpoint] if snapshot else []
-    if snapshot and not endpoint and len(snapshot.releases) == 1:
-        found = list(snapshot.releases)
-    if not found:
-        return None
-    bundle = msgspec.msgpack.decode(found[0].bundle, type=ReleaseBundle)
-    return msgspec.json.decode(bundle.content, type=ReleaseContent)
 
 
 def _features(schema: Path | None, release: ReleaseContent | None) -> FeatureMap | None:

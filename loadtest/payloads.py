@@ -177,7 +177,7 @@ def _received_ns(record: dict[str, Any]) -> int:
 
 def encode_all(
     source: Sequence[Row],
-    body_format: Literal["json", "v2", "v2-binary"],
+    body_format: Literal["json", "stream", "v2", "v2-binary"],
     batch_rows: int,
     features: FeatureMap | None,
 ) -> list[Body]:
@@ -186,6 +186,9 @@ def encode_all(
         if batch_rows == 1:
             return [Body(msgspec.json.encode(row)) for row in source]
         return [Body(msgspec.json.encode({"rows": part})) for part in _batches(source, batch_rows)]
+    if body_format == "stream":
+        parts = [b"\n".join(map(msgspec.json.encode, p)) for p in _batches(source, batch_rows)]
+        return [Body(part + b"\n", "application/x-ndjson") for part in parts]
     binary = body_format == "v2-binary"
     return [encode_v2(part, features, binary=binary) for part in _batches(source, batch_rows)]
 

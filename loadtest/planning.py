@@ -10,6 +10,7 @@ import click
 
 from loadtest.errors import LoadTestError
 from loadtest.flags import build_plan, parse_seconds, target_options
+from loadtest.stack import find_home, find_url
 
 if TYPE_CHECKING:
     from loadtest.capacity import Demand
@@ -145,7 +146,10 @@ def _interleaved(flags: dict[str, Any]) -> tuple[list[Summary], list[Summary]]:
     from loadtest.schedule import constant
 
     sides: dict[str, list[Summary]] = {"a": [], "b": []}
-    urls = {"a": flags["urls"], "b": (flags["against"],)}
+    urls = {
+        "a": flags["urls"] or (find_url(find_home(flags["home"])),),
+        "b": (flags["against"],),
+    }
     order = [side for k in range(flags["runs"]) for side in ("ab" if k % 2 == 0 else "ba")]
     for number, side in enumerate(order, 1):
         load = Load(constant(flags["rate"], flags["duration"]), warmup_s=flags["warmup"],

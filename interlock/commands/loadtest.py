@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from loadtest.flags import build_plan, find_home, parse_seconds, target_options
+from loadtest.flags import build_plan, parse_seconds, target_options
 from loadtest.planning import compare, plan, report
+from loadtest.stack import find_home
 
 PROFILES = ("constant", "ramp", "step", "spike", "soak", "onoff")
 

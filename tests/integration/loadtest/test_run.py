@@ -164,3 +164,16 @@ def test_frozen_server_moves_corrected_p99_by_the_analytic_amount():
     assert expected - 2_000 <= p99.corrected <= expected * 1.25
     assert p99.uncorrected < expected / 5
     assert outcome.summary.figures.sent_share == 1.0
+
+
+def test_closed_loop_ends_on_time_when_its_server_is_gone():
+    with null_server() as (port, pid):
+
+        def kill_it(parts, start_ns):
+            if any((part.outcome == GOOD).any() for part in parts):
+                os.kill(pid, signal.SIGKILL)
+            return False
+
+        outcome = run(plan_for(port, Load(constant(0, 0.8), closed=2)), watch=kill_it)
+    assert not outcome.summary.interrupted
+    assert outcome.raw.records.outcome[-1] != PENDING

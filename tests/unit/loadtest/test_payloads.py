@@ -165,3 +165,9 @@ def test_v2_batch_with_a_value_missing_in_some_rows_is_refused():
     part = [{"features": {"a": 1}}, {"features": {"a": None}}]
     with pytest.raises(LoadTestError, match="missing in some rows"):
         encode_all(part, "v2", 2, None)
+
+
+def test_stream_body_is_one_line_per_row():
+    bodies = encode_all(SOME, "stream", 2, None)
+    assert [len(body.data.splitlines()) for body in bodies] == [2, 2]
+    assert bodies[0].content_type == "application/x-ndjson"
