@@ -206,15 +206,19 @@ async def connect_once(
     """Result of ``work`` on a connection of its own, without a limit on its length.
 
     Raises:
-        DatabaseAway: nobody answers, or the connection was lost.
+        DatabaseAway: nobody answers, the connection was lost, or the role may not do this.
     """
     link = Link(url, name, deadline_s=7 * 86_400.0)
     try:
         return await link.use(work)
     except (*TRANSIENT, DeadlineExceeded) as error:
+        answered = isinstance(error, asyncpg.PostgresError) and not isinstance(
+            error, asyncpg.PostgresConnectionError | asyncpg.OperatorInterventionError
+        )
         raise DatabaseAway(
             f"{type(error).__name__}: {error}",
-            hint="check DATABASE_URL and that PostgreSQL is running",
+            code="database.refused" if answered else "",
+            hint="" if answered else "check DATABASE_URL and that PostgreSQL is running",
         ) from error
     finally:
         await link.close()

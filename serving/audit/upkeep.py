@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import asyncpg
 
+from compiler.errors import AppError
 from compiler.signing import KeyPair
 from serving.audit.ack import Acks
 from serving.audit.frame import HEADER_BYTES
-from serving.audit.link import TRANSIENT, DeadlineExceeded, Link
+from serving.audit.link import TRANSIENT, Link
+from serving.audit.retention import dispose_due
 from serving.audit.sequencer import sequence, sign_checkpoint
 from serving.audit.store import read_cursors
 from serving.audit.tail import Place, Spool
@@ -27,6 +30,7 @@ CLOSE_ONE = "SELECT close_audit_partition()"
 
 SWEEP_S = 2.0
 PARTITIONS_S = 60.0
+RETENTION_S = 3600.0
 LONG_S = 600.0
 """Deadline for building the indexes of a day that is over."""
 
@@ -61,6 +65,7 @@ class Upkeep:
             group.create_task(_every(settings.checkpoint_every_s, self.checkpoint))
             group.create_task(_every(PARTITIONS_S, self.partitions))
             group.create_task(_every(SWEEP_S, self.sweep))
+            group.create_task(_every(RETENTION_S, self.retention))
 
     async def finish(self) -> None:
         """One last round of what matters after a drain, as far as the database answers."""
@@ -98,6 +103,19 @@ class Upkeep:
             await connection.execute(ENSURE, row[0], self._settings.partitions_ahead_days)
         return int(await connection.fetchval(STRAY))
 
+    async def retention(self) -> None:
+        """Archive and drop the days that their policy lets go; needs the ledger key."""
+        key, store = self._key, self._settings.artifact_store
+        if key is None or not store or "://" in store:
+            return
+        link = self._link("retention", LONG_S)
+        try:
+            done = await link.use(lambda c: dispose_due(c, Path(store), key, self._clock))
+        finally:
+            await link.close()
+        for each in done:
+            log.info("disposed of %s: %d rows are in %s", each.partition, each.rows, each.archive)
+
     async def sweep(self) -> None:
         """Delete segments that are closed and covered, after asking the ledger once more.
 
@@ -131,5 +149,5 @@ async def _every(seconds: float, chore: Callable[[], Awaitable[object]]) -> None
 async def _attempt(chore: Callable[[], Awaitable[object]]) -> None:
     try:
         await chore()
-    except (*TRANSIENT, DeadlineExceeded) as error:
+    except (*TRANSIENT, AppError) as error:
         log.warning("%s: %s: %s", chore.__name__, type(error).__name__, error)

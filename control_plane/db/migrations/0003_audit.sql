@@ -321,8 +321,8 @@ DECLARE
 BEGIN
   SELECT c.relname INTO child
     FROM pg_partition_tree('audit_records') AS t JOIN pg_class AS c ON c.oid = t.relid
-   WHERE t.isleaf AND c.relname ~ '_[0-9]{8}$'
-     AND to_date(right(c.relname, 8), 'YYYYMMDD') < due
+   WHERE t.isleaf
+     AND CASE WHEN c.relname ~ '_[0-9]{8}$' THEN to_date(right(c.relname, 8), 'YYYYMMDD') END < due
      AND NOT EXISTS (SELECT FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid
                       WHERE i.indrelid = c.oid AND x.relname = c.relname || '_q_key')
    ORDER BY right(c.relname, 8) LIMIT 1;
@@ -340,11 +340,14 @@ END $$;
 -- Days that retention may dispose of: older than their class is kept, without a legal hold.
 CREATE FUNCTION audit_disposable() RETURNS TABLE (partition text, retention_class text, day date)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public AS $$
-  SELECT c.relname::text, r.retention_class, to_date(right(c.relname, 8), 'YYYYMMDD')
+  -- The cases keep the planner from reading a date out of other names.
+  SELECT c.relname::text, r.retention_class,
+         CASE WHEN c.relname ~ '_[0-9]{8}$' THEN to_date(right(c.relname, 8), 'YYYYMMDD') END
     FROM audit_retention AS r
-    JOIN pg_class AS c ON c.relname ~ ('^' || audit_class_table(r.retention_class) || '_[0-9]{8}$')
-   WHERE NOT r.legal_hold AND c.relkind = 'r'
-     AND to_date(right(c.relname, 8), 'YYYYMMDD')
+    JOIN pg_class AS c ON c.relkind = 'r'
+     AND c.relname ~ ('^' || audit_class_table(r.retention_class) || '_[0-9]{8}$')
+   WHERE NOT r.legal_hold
+     AND CASE WHEN c.relname ~ '_[0-9]{8}$' THEN to_date(right(c.relname, 8), 'YYYYMMDD') END
          < (now() AT TIME ZONE 'UTC')::date - r.keep_days
    ORDER BY 3, 1
 $$;
