@@ -17,7 +17,7 @@ from compiler.models.host import host_class
 from compiler.models.session import RUNTIME_VERSION
 from compiler.package import Package, read_package, verify_signature
 from serving.cost import measure_us
-from serving.encode import ROW_ERRORS, as_columns, build_encoder, explain_refusal
+from serving.encode import ROW_ERRORS, Encoder, as_columns, build_encoder, explain_refusal
 from serving.runtime import Runtime
 from serving.types import Outputs, OutputTuple, ScoreError
 
@@ -90,8 +90,7 @@ class LoadedModel:
                 f"{self.name} reads {', '.join(missing)}, which the request does not have",
                 code="schema.invalid",
             )
-        row, run = self._runtime.bind()
-        encode = build_encoder(self.encoding, self.features, memoryview(row.data).cast("B"))
+        _, encode, run = self.bind_row()
         refuse = self._refuse
 
         def score(f: Any) -> OutputTuple:
@@ -102,6 +101,17 @@ class LoadedModel:
             return run()
 
         return score
+
+    def bind_row(self) -> tuple[NDArray[np.float32], Encoder, Callable[[], OutputTuple]]:
+        """The two halves of a scorer with the row between them, for explanations.
+
+        Returns:
+            ``row``, shape (width,); ``encode(f)``, which fills it or raises one of
+            ``ROW_ERRORS``; ``run()``, which scores it.
+        """
+        row, run = self._runtime.bind()
+        encode = build_encoder(self.encoding, self.features, memoryview(row.data).cast("B"))
+        return row, encode, run
 
     def _refuse(self, row: Any) -> AppError:
         try:

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from math import exp, log
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from compiler.models.encoding import Encoding
 from compiler.package import read_package
+from serving.encode import ROW_ERRORS
 from serving.engine import LoadedModel
 from serving.explain.linear import LinearShapley
 from serving.explain.permutation import PermutationShapley
@@ -74,6 +76,11 @@ class Explainer:
         default = {"classification": "margin", "regression": "value", "clustering": "distance"}
         self.space: str = str(arrays["space"]) if "space" in arrays else default[task]
         self._slots = model.encoding.slots()
+        self._owner = np.zeros(model.encoding.width, np.intp)
+        for place, slots in enumerate(self._slots.values()):
+            self._owner[slots] = place
+        self._row, self._encode, self._run = model.bind_row()
+        self._kind = msgspec.defstruct("Values", [(name, Any) for name in self._slots])
         self._exact: LinearShapley | TreeShapley | None = None
         if self.method == "linear":
             self._exact = LinearShapley(arrays)
@@ -89,11 +96,9 @@ class Explainer:
         Raises:
             AppError: a value does not fit the model; ``at`` names it.
         """
-        columns = {name: [feature_values.get(name)] for name in self.model.encoding.features()}
-        row = self.model.encode_columns(columns, 1)[0]
-        served = float(self._output(row[None, :])[0])
+        row, served = self._scored(feature_values)
         if self._exact is not None:
-            phi = _by_feature(self._exact.explain(row), self.model.encoding)
+            phi = self._by_feature(self._exact.explain(row))
             residual = abs(self._exact.base + sum(phi.values()) - served)
             if residual <= self._limit(served):
                 return self._explanation(self._exact.base, phi, residual, served, "ok")
@@ -102,6 +107,29 @@ class Explainer:
         residual = abs(permutation.base + sum(phi.values()) - served)
         state: Literal["ok", "mismatch"] = "ok" if self._exact is None else "mismatch"
         return self._explanation(permutation.base, phi, residual, served, state)
+
+    def _scored(self, values: Mapping[str, Any]) -> tuple[NDArray[np.float32], float]:
+        """The lowered row and the served output in the explained space."""
+        holder = self._kind(**{name: values.get(name) for name in self._slots})
+        try:
+            self._encode(holder)
+        except ROW_ERRORS:
+            columns = {name: [values.get(name)] for name in self._slots}
+            self._row[:] = self.model.encode_columns(columns, 1)[0]  # words the refusal
+        answer = self._run()
+        row = self._row.copy()
+        if self.space == "margin":
+            shares = answer[1]
+            rest = [log(max(p, 1e-30)) for i, p in enumerate(shares) if i != self._target]
+            return row, log(max(shares[self._target], 1e-30)) - sum(rest) / len(rest)
+        if self.space == "probability":
+            return row, answer[1][self._target]
+        return row, float(answer[-1])
+
+    def _by_feature(self, phi: NDArray[np.float64]) -> dict[str, float]:
+        """Columns summed back to the feature they came from."""
+        sums = np.bincount(self._owner, weights=phi, minlength=len(self._slots))
+        return dict(zip(self._slots, sums.tolist(), strict=True))
 
     def _explanation(
         self,
@@ -130,7 +158,7 @@ class Explainer:
         """The residual allowed: float32 probabilities near 0 and 1 blur their log-odds."""
         if self.space != "margin":
             return RESIDUAL_LIMIT * max(1.0, abs(served))
-        share = 1.0 / (1.0 + np.exp(-abs(served)))
+        share = 1.0 / (1.0 + exp(-abs(served)))
         return RESIDUAL_LIMIT + FLOAT32_STEP / max(share * (1.0 - share), 1e-7)
 
 
@@ -153,11 +181,6 @@ def explained_output(outputs: Outputs, target: int, space: str) -> NDArray[np.fl
     if outputs.distances is None:
         raise ScoreError("nothing to explain")
     return outputs.distances.astype(np.float64)
-
-
-def _by_feature(phi: NDArray[np.float64], encoding: Encoding) -> dict[str, float]:
-    """Columns summed back to the feature they came from."""
-    return {name: float(phi[slots].sum()) for name, slots in encoding.slots().items()}
 
 
 def load_explainer(folder: Path | str, *, expected_digest: str | None = None) -> Explainer:

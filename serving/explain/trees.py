@@ -74,13 +74,15 @@ class TreeShapley:
         gains, losses = gains[moved], losses[moved]
         share = self._value[leaf] * self._weights[reference[moved]]
         gain, loss = share * self._gain[gains, losses], share * self._loss[gains, losses]
-        phi = np.zeros(self.width)
-        for place, bit in enumerate(self._bits):
-            for bits, amount in ((own, gain), (other, loss)):
-                hit = (bits & bit) != 0
-                if hit.any():
-                    np.add.at(phi, self._slots[leaf[hit], place], amount[hit])
-        return phi
+        slots = self._slots[leaf]
+        inside = (own[:, None] & self._bits) != 0
+        outside = (other[:, None] & self._bits) != 0
+        amounts = inside * gain[:, None] + outside * loss[:, None]
+        # unused places have column -1 and amount 0: they fall into the first column
+        phi = np.bincount(
+            np.maximum(slots, 0).ravel(), weights=amounts.ravel(), minlength=self.width
+        )
+        return phi.astype(np.float64)
 
     def output(self, row: NDArray[np.float32]) -> float:
         """The ensemble's own output for a row, from the same leaves."""
