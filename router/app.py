@@ -78,7 +78,10 @@ async def answer_fast_route(plane: Plane, scope: Scope, receive: Receive, send: 
         return
     if body is None:
         return
-    await send_answer(send, plane.answer(head, body))
+    answer = (plane.shed(head) if plane.shedder.active else None) or plane.answer(head, body)
+    if isinstance(answer, bytes) and plane.must_wait(head):
+        await plane.sync.wait()
+    await send_answer(send, answer)
 
 
 async def read_body(receive: Receive, limit: int) -> bytes | None:

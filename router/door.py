@@ -39,6 +39,7 @@ class Door:
         self.ok = b""
         self.default_headers: list[tuple[bytes, bytes]] = []
         self.draining = False
+        plane.on_swap.append(self.heads.clear)
         self.set_headers([(b"date", formatdate(usegmt=True).encode())])
 
     def remember(self, raw: bytes, head: Head) -> None:

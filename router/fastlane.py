@@ -259,7 +259,8 @@ class FastLane(HttpToolsProtocol):
     def _respond(self, head: Head, body: bytes) -> None:
         """Answer a whole request of a fast route: one write."""
         door = self.door
-        answer = door.plane.answer(head, body)
+        plane = door.plane
+        answer = (plane.shed(head) if plane.shedder.active else None) or plane.answer(head, body)
         if answer.__class__ is bytes and self._keep and not door.draining and not head.bare:
             self.transport.write(b"%b%d\r\n\r\n%b" % (door.ok, len(answer), answer))
             return

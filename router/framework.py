@@ -7,8 +7,19 @@ from typing import Any
 from litestar import Litestar, Request, route
 from litestar.types import ASGIApp
 
-from router.app import Receive, Scope, Send, answer_fast_route, answer_or_fail
+from router.app import (
+    Receive,
+    Scope,
+    Send,
+    answer_fast_route,
+    answer_or_fail,
+    send_answer,
+)
+from router.errors import ShedError
+from router.handlers.once import ONCE, once
 from router.handlers.slow import SLOW_HANDLERS
+from router.handlers.stream import answer_stream
+from router.head import Head
 from router.plane import Plane
 from router.routes import ROUTES
 
@@ -42,8 +53,23 @@ def _handler(path: str, methods: list[Any], plane: Plane) -> Any:
 
 async def _dispatch(plane: Plane, scope: Scope, receive: Receive, send: Send) -> None:
     head = scope["state"]["head"]
-    handler = SLOW_HANDLERS.get(head.route.name)
-    if handler is None:
+    try:
+        with plane.in_flight.hold(plane.key_of(head)):
+            await _answer(plane, head, scope, receive, send)
+    except ShedError as error:
+        await send_answer(send, plane.refuse(head, error, close=head.has_body))
+
+
+async def _answer(plane: Plane, head: Head, scope: Scope, receive: Receive, send: Send) -> None:
+    """Give the request to who answers it."""
+    assert head.route is not None
+    name = head.route.name
+    handler = SLOW_HANDLERS.get(name)
+    if name == "stream":
+        await answer_stream(plane, head, receive, send)
+    elif head.idempotency is not None and name in ONCE:
+        await answer_or_fail(plane, head, send, once(plane, head, receive))
+    elif handler is None:
         await answer_fast_route(plane, scope, receive, send)
     else:
         await answer_or_fail(plane, head, send, handler(plane, head, receive))

@@ -30,6 +30,7 @@ from router.door import TICK_S, Door
 from router.errors import StartError
 from router.fastlane import protocol_for
 from router.handlers.fast import FAST_HANDLERS
+from router.idempotency import FolderStore, Idempotency, LazyRedisStore
 from router.metrics.slots import Counters
 from router.plane import Plane
 from router.release.current import ReleaseLoader
@@ -76,25 +77,35 @@ class Worker:
         )
         self.hasher = load_subject_key(secret)
         self.root_public = read_root_key(settings.root_key)
+        self.server: Server | None = None
+        self._stopping = False
 
     async def run(self, on_ready: Callable[[], None]) -> None:
         """Serve until SIGTERM, then stop in order."""
+        self._take_signals()
         async with contextlib.AsyncExitStack() as stack:
             desk = await stack.enter_async_context(self._desk())
             self.plane = Plane(self.settings, desk, FAST_HANDLERS)
+            self.plane.idempotency = self._idempotency()
             self.door = Door(self.plane)
             self.slow_lane = SlowLane(self.plane)
-            self.server = self._server()
+            self.server = server = self._server()
             store = await asyncio.to_thread(ArtifactStore.open, self.settings.artifact_store)
             loader = ReleaseLoader(self.root_public, ModelShelf(store))
             self.feed = Feed(self.plane, loader, port=self.listener.getsockname()[1])
             stack.callback(self.plane.refusals.flush, time.time_ns())
             had_copy = await self.feed.from_disk()
             await stack.enter_async_context(self._feeding(had_copy=had_copy))
-            await stack.enter_async_context(task(self._tick(), "tick"))
-            self._take_signals()
-            serving = asyncio.create_task(self.server.serve(sockets=[self.listener]), name="serve")
-            await self._announce(serving, on_ready)
+            await stack.enter_async_context(task(self._tick(server), "tick"))
+            await stack.enter_async_context(
+                task(
+                    self.plane.sync.keep(self.settings.flush_ms / 1000, self.plane.flushes), "flush"
+                )
+            )
+            if self._stopping:
+                return
+            serving = asyncio.create_task(server.serve(sockets=[self.listener]), name="serve")
+            await self._announce(server, serving, on_ready)
             await serving
         _log.info("worker %d stopped", self.number)
 
@@ -139,6 +150,13 @@ class Worker:
             else:
                 yield
 
+    def _idempotency(self) -> Idempotency:
+        """Answers for repeats: shared through Redis, else between the workers of this node."""
+        local = FolderStore(self.settings.home / "run" / f"answers-{self.settings.node}")
+        url = self.settings.redis_url
+        shared = LazyRedisStore(url) if url is not None else None
+        return Idempotency(self.hasher.derive("idempotency"), local, shared)
+
     def _server(self) -> Server:
         config = uvicorn.Config(
             self.slow_lane,
@@ -155,9 +173,11 @@ class Worker:
         )
         return Server(config)
 
-    async def _announce(self, serving: asyncio.Task[None], on_ready: Callable[[], None]) -> None:
+    async def _announce(
+        self, server: Server, serving: asyncio.Task[None], on_ready: Callable[[], None]
+    ) -> None:
         """Say that the worker listens, then fetch the framework in the background."""
-        while not self.server.started and not serving.done():  # noqa: ASYNC110 - no event for it
+        while not server.started and not serving.done():  # noqa: ASYNC110 - no event for it
             await asyncio.sleep(0.005)
         if serving.done():
             serving.result()
@@ -179,13 +199,15 @@ class Worker:
 
     def drain(self) -> None:
         """Refuse nothing that was sent, welcome nothing new; a second call insists."""
-        if self.plane.draining:
-            self.server.force_exit = True
+        again, self._stopping = self._stopping, True
+        if self.server is None:
+            return  # the start notices before it listens
+        self.server.force_exit = again
         self.plane.draining = True
         self.door.draining = True
         self.server.should_exit = True
 
-    async def _tick(self) -> None:
+    async def _tick(self, server: Server) -> None:
         """The clock of the connections, gauges once a second, the summary once a minute."""
         counters, door = self.plane.desk.counters, self.door
         lag = counters.slot("interlock_loop_lag_seconds")
@@ -199,8 +221,9 @@ class Worker:
             await asyncio.sleep(due - time.monotonic())
             now = time.monotonic()
             late, due = now - due, now + TICK_S
-            state = self.server.server_state
+            state = server.server_state
             door.tick(state.default_headers, state.connections)
+            self.plane.shedder.measure(late)
             counters.values[lag] = int(late * 1e6)
             counters.values[connections] = len(state.connections)
             counters.values[in_flight] = len(state.tasks)

@@ -10,18 +10,22 @@ from router.decide import Decider
 from router.desk import Desk
 from router.errors import BodyError, NotFoundError, ShedError, TooLargeError
 from router.head import Head
+from router.idempotency import Idempotency
 from router.keys import Key
+from router.limits import BUSY, InFlight, Shedder, spend
 from router.metrics.slots import series
 from router.problem import INTERNAL, Reply, reply
 from router.refusals import Refusals
 from router.release.current import EMPTY, Current
 from router.settings import RouterSettings
+from router.sync import GroupSync
 
 Answer = bytes | Reply
 """Bytes are the JSON body of a 200; everything else is a :class:`Reply`."""
 
 FastHandler = Callable[["Plane", Head, bytes], Answer]
 
+DECIDING = frozenset({"predict", "infer"})
 SECOND_NS = 1_000_000_000
 
 
@@ -45,6 +49,13 @@ class Plane:
         epoch: changes whenever ``current`` does.
         ready: releases are loaded and the worker does not drain.
         draining: the worker is about to end.
+        streams: open now.
+        idempotency: answers of requests that carried a key for it.
+        in_flight: requests in progress on the slow lane.
+        shedder: turns requests away while the loop is late.
+        sync: forces records to disk.
+        waiting: endpoints whose answers wait for the disk.
+        on_swap: called after every swap.
 
     Args:
         settings: of the node.
@@ -62,6 +73,13 @@ class Plane:
         self.deciders: dict[str, Decider] = {}
         self.epoch = object()
         self.loaded = False
+        self.streams = 0
+        self.idempotency: Idempotency | None = None
+        self.in_flight = InFlight(settings.limits)
+        self.shedder = Shedder(settings.limits.shed_wait_ms)
+        self.sync = GroupSync(desk.spool)
+        self.waiting: frozenset[str] = frozenset()
+        self.on_swap: list[Callable[[], None]] = []
         self.draining = False
         self._open = settings.open_metrics or is_loopback(settings.bind)
         self._max_body = settings.http.max_body_bytes
@@ -84,10 +102,39 @@ class Plane:
         self.current = current
         self.epoch = object()
         self.loaded = True
+        self.waiting = frozenset(
+            name
+            for name, endpoint in current.endpoints.items()
+            if endpoint.policies.durability == "strict"
+        )
+        for call in self.on_swap:
+            call()
 
     def takes_fast(self, head: Head) -> bool:
         """Whether the answer to a fast route can be given at once, without waiting for anything."""
-        return True
+        return not self.waiting or not self.must_wait(head)
+
+    def flushes(self) -> bool:
+        """Whether an endpoint wants its records forced to disk in the background."""
+        return any(each.endpoint.policies.durability == "flush" for each in self.deciders.values())
+
+    def must_wait(self, head: Head) -> bool:
+        """Whether the answer is held until its record is on disk."""
+        if not self.waiting or head.route is None or head.route.name not in DECIDING:
+            return False
+        name = head.endpoint
+        if not name:
+            try:
+                name = self.current.keys.find(head.token).only
+            except AppError:
+                return False
+        return name in self.waiting
+
+    def shed(self, head: Head) -> Reply | None:
+        """The 503 of a request that would have waited too long, for the share that is shed."""
+        if head.route is None or head.route.name not in DECIDING or not self.shedder.sheds():
+            return None
+        return self.refuse(head, BUSY)
 
     def answer(self, head: Head, body: bytes) -> Answer:
         """The answer to a whole request of a fast route; never raises."""
@@ -119,13 +166,17 @@ class Plane:
         )
         return answer
 
+    def key_of(self, head: Head) -> Key | None:
+        """The live key of a head, None when there is none."""
+        try:
+            return self.current.keys.find(head.token)
+        except AppError:
+            return None
+
     def _who(self, head: Head | None) -> tuple[str | None, str]:
         """Key id and endpoint of a refused request, as far as they are known here."""
-        if head is None or head.token is None:
-            return None, ""
-        try:
-            key = self.current.keys.find(head.token)
-        except AppError:
+        key = None if head is None else self.key_of(head)
+        if head is None or key is None:
             return None, ""
         name = head.endpoint or key.only
         return key.id, name if name in self.deciders else ""
@@ -139,6 +190,8 @@ class Plane:
         found = head.bound
         if found is None or found.plane_epoch is not self.epoch or received_ns >= found.expires_ns:
             found = self.bind(head, action)
+        if found.key.row.rate_per_s is not None:
+            spend(found.key, self.settings.workers)
         return found  # type: ignore[no-any-return]
 
     def bind(self, head: Head, action: str) -> Bound:

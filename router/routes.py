@@ -32,12 +32,25 @@ class Route(Struct, frozen=True):
 
 
 def _route(method: str, path: str, name: str, lane: str, summary: str) -> Route:
-    return Route(name, method.encode(), path, lane == "fast", path.startswith("/v2"), summary)
+    return Route(
+        name,
+        method.encode(),
+        path,
+        lane == "fast",
+        path.startswith("/v2"),
+        summary,
+        streams=lane == "stream",
+    )
 
 
 ROUTES: tuple[Route, ...] = (
     _route("POST", "/v1/predict", "predict", "fast", "Decide; the key names the endpoint"),
     _route("POST", "/v1/predict/{endpoint}", "predict", "fast", "Decide at an endpoint"),
+    _route("POST", "/v1/stream/{endpoint}", "stream", "stream", "Decide line by line"),
+    _route("POST", "/v1/outcomes", "outcomes", "fast", "What came of decisions"),
+    _route("POST", "/v1/outcomes/{endpoint}", "outcomes", "fast", "What came of decisions"),
+    _route("POST", "/v1/overrides", "overrides", "fast", "Who decided otherwise, and why"),
+    _route("POST", "/v1/overrides/{endpoint}", "overrides", "fast", "Who decided otherwise"),
     _route("GET", "/livez", "live", "fast", "The process answers"),
     _route("GET", "/readyz", "ready", "fast", "Releases are loaded, requests are welcome"),
     _route("GET", "/v2/health/live", "live", "fast", "The process answers"),

@@ -49,8 +49,9 @@ class RouterProcess:
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise AssertionError(f"the router ended: {self.log.read_text()}")
-            found = re.search(r"workers on [^ ]*:(\d+)", self.log.read_text())
-            if found:
+            text = self.log.read_text()
+            found = re.search(r"workers on [^ ]*:(\d+)", text)
+            if found and len(re.findall(r"worker \d+ serves", text)) >= self.settings.workers:
                 self.port = int(found[1])
                 try:
                     if b" 200 " in get(self.port, "/readyz").split(b"\r\n")[0]:

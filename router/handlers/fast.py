@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from router.handlers import health, infer, metadata
+from router.handlers.events import events
 from router.handlers.predict import predict
 from router.plane import FastHandler
 
 FAST_HANDLERS: dict[str, FastHandler] = {
     "predict": predict,
     "infer": infer.infer,
+    "outcomes": events,
+    "overrides": events,
     "live": health.live,
     "ready": health.ready,
     "missing": health.missing,

@@ -8,7 +8,8 @@ from router.errors import NotFoundError
 from router.head import Head
 from router.plane import Answer, Plane
 from router.problem import Reply
-from router.wire.v2 import choose_outputs, encode_answer, read_rows, split_body
+from router.wire.v2 import read_rows, split_body
+from router.wire.v2_answer import choose_outputs, encode_answer
 
 OCTETS = b"application/octet-stream"
 _perf = time.perf_counter_ns

@@ -121,6 +121,12 @@ def assemble(
         raise ReleaseRefusedError(
             f"the rule table does not compile: {error.message}", code="release.rules", at=error.at
         ) from error
+    if content.policies.durability == "shipped":
+        raise ReleaseRefusedError(
+            "durability `shipped` is parsed, not yet served",
+            code="release.durability",
+            hint="use `strict`: the answer waits until its record is on disk",
+        )
     plain = _decoders(content.features, context=False)
     context = _decoders(content.features, context=True)
     versions = {ref.name: ref for ref in content.models}

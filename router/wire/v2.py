@@ -7,18 +7,15 @@ Source:
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from router.decide import Settled, uuid_text
 from router.errors import BodyError
-from router.release.spec import ReleaseContent
 from router.wire.native import MAX_WORD, Row, shape_error
-from router.wire.v2_shapes import SUBJECT, Column, OutputTensor, V2Plan
-from router.wire.v2_tensor import element_count, from_json, from_raw, to_raw
+from router.wire.v2_shapes import SUBJECT, Column, V2Plan
+from router.wire.v2_tensor import element_count, from_json, from_raw, scalar_json
 
 Scalar = bool | int | float | str | None
 Parameters = dict[str, Scalar]
@@ -53,27 +50,12 @@ class InferRequest(Struct):
     outputs: list[RequestedOutput] | UnsetType = UNSET
 
 
-class InferOutput(Struct, omit_defaults=True):
-    """One output of an answer; ``data`` is absent when it is binary."""
-
-    name: str
-    datatype: str
-    shape: list[int]
-    data: Any = UNSET
-    parameters: Parameters = {}
-
-
-class InferResponse(Struct, omit_defaults=True):
-    """The JSON part of an answer."""
-
-    model_name: str
-    model_version: str
-    outputs: list[InferOutput]
-    id: str | UnsetType = UNSET
-    parameters: Parameters = {}
-
-
 _decode = msgspec.json.Decoder(InferRequest).decode
+_members = msgspec.json.Decoder(dict[str, bool | int | float | str | None]).decode
+_ONE = ([1, 1], [1])
+_PLAIN = frozenset(b"0123456789+-.eEtruefalsn")
+QUOTE = ord('"')
+DECODING = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -140,10 +122,9 @@ def read_rows(call: InferRequest, tail: bytes, plan: V2Plan, max_rows: int) -> l
         BodyError: tensors that are not the endpoint's, or not of one batch size.
     """
     shared = _shared(call.parameters)
-    if not tail:
-        row = _single(call, plan, shared)
-        if row is not None:
-            return [row]
+    row = _single(call, tail, plan, shared)
+    if row is not None:
+        return [row]
     columns, subjects, count = _columns(call, tail, plan)
     if count > max_rows:
         raise BodyError(f"expected at most {max_rows} rows, got {count}", at="inputs")
@@ -166,27 +147,42 @@ def read_rows(call: InferRequest, tail: bytes, plan: V2Plan, max_rows: int) -> l
     return rows
 
 
-def _single(call: InferRequest, plan: V2Plan, shared: Row) -> Row | None:
-    """The only row of a JSON request by columns, without decoding a value; None when it is not one.
+def _single(call: InferRequest, tail: bytes, plan: V2Plan, shared: Row) -> Row | None:
+    """The only row of a request by columns, without decoding a value; None when it is not one.
 
     What is put together here is decoded by the endpoint's own decoder, which refuses whatever is
     not one value per feature.
     """
     parts = []
+    names = set()
+    at = 0
     for tensor in call.inputs:
         column = plan.columns.get(tensor.name)
-        if column is None or tensor.data is UNSET or tensor.datatype not in column.accepted:
+        if column is None or tensor.datatype not in column.accepted:
             return None
-        if tensor.shape not in ([1], [1, 1]):
+        if tensor.shape not in _ONE:
             return None
-        parts.append(column.key + bytes(tensor.data).strip(b"[] \t\r\n"))
-    if not parts or len(parts) != len({tensor.name for tensor in call.inputs}):
+        if tensor.data is UNSET:
+            size = tensor.parameters.get(BINARY_SIZE)
+            if size.__class__ is not int or size < 0:
+                return None
+            raw = tail[at : at + size]
+            at += size
+            value = scalar_json(tensor.datatype, raw, integral=column.integral)
+        else:
+            value = bytes(tensor.data).strip(b"[] \t\r\n")
+            if not value or (value[0] != QUOTE and not _PLAIN.issuperset(value)):
+                return None
+        if value is None:
+            return None
+        names.add(tensor.name)
+        parts.append(column.key + value)
+    if not parts or at != len(tail) or len(names) != len(parts):
         return None
     shared.features = Raw(b"{%b}" % b",".join(parts))
     try:
-        if len(msgspec.json.decode(shared.features, type=dict[str, Raw])) != len(parts):
-            return None
-    except msgspec.MsgspecError:
+        _members(shared.features)
+    except DECODING:
         return None
     return shared
 
@@ -303,104 +299,3 @@ def _spread(
     element_count(tensor.name, tensor.shape, tensor.datatype)
     for place, column in enumerate(plan.matrix):
         columns[column.name] = _read(values[place::width], column)
-
-
-# answers ----------------------------------------------------------------------------------------
-
-
-def choose_outputs(call: InferRequest, plan: V2Plan) -> list[tuple[OutputTensor, bool]]:
-    """Outputs to give, each with whether it is binary.
-
-    Raises:
-        BodyError: an output that the endpoint does not have.
-    """
-    binary = call.parameters.get("binary_data_output") is True
-    if call.outputs is UNSET or not call.outputs:
-        return [(each, binary) for each in plan.outputs]
-    known = {each.name: each for each in (*plan.outputs, *plan.extra)}
-    chosen = []
-    for asked in call.outputs:
-        if asked.name not in known:
-            raise BodyError(
-                f"expected one of {', '.join(known)}, got {asked.name[:60]!r}",
-                at="outputs",
-            )
-        chosen.append((known[asked.name], asked.parameters.get("binary_data", binary) is True))
-    return chosen
-
-
-def encode_answer(
-    call: InferRequest,
-    content: ReleaseContent,
-    chosen: Sequence[tuple[OutputTensor, bool]],
-    settled: Sequence[Settled],
-) -> tuple[bytes, int | None]:
-    """Body of an answer and the bytes of its JSON part (None when all of it is JSON)."""
-    outputs, tails = [], []
-    for tensor, binary in chosen:
-        values = _OUTPUT[tensor.name](settled, tensor)
-        shape = [len(settled), *tensor.sizes]
-        if binary:
-            raw = to_raw(tensor.datatype, values)
-            tails.append(raw)
-            outputs.append(
-                InferOutput(tensor.name, tensor.datatype, shape, UNSET, {BINARY_SIZE: len(raw)})
-            )
-        else:
-            outputs.append(InferOutput(tensor.name, tensor.datatype, shape, values))
-    answer = InferResponse(
-        content.endpoint,
-        str(content.number),
-        outputs,
-        call.id,
-        _facts(settled, content),
-    )
-    encoded = _encode(answer)
-    if not any(binary for _, binary in chosen):
-        return encoded, None
-    return b"".join((encoded, *tails)), len(encoded)
-
-
-def _facts(settled: Sequence[Settled], content: ReleaseContent) -> Parameters:
-    """What routed a single row, flat; for a batch ask for the outputs of these names."""
-    facts: Parameters = {"durability": content.policies.durability}
-    if len(settled) == 1:
-        record_id, arm, _, _, decision, decision_rule, _ = settled[0]
-        given = {
-            "decision_id": uuid_text(record_id).decode(),
-            "rule": arm.rule,
-            "model": arm.model,
-            "version": arm.version,
-            "variant": arm.name or None,
-            "decision": decision,
-            "decision_rule": decision_rule,
-            "reason": arm.reason,
-        }
-        facts.update({name: value for name, value in given.items() if value is not None})
-    return facts
-
-
-def _probabilities(settled: Sequence[Settled], tensor: OutputTensor) -> list[Any]:
-    none = (NAN,) * tensor.sizes[0]
-    return [value for each in settled for value in (none if each[2] is None else each[2][1])]
-
-
-def _outputs(place: int, missing: Any) -> Any:
-    def read(settled: Sequence[Settled], _: OutputTensor) -> list[Any]:
-        return [missing if each[2] is None else each[2][place] for each in settled]
-
-    return read
-
-
-_OUTPUT: dict[str, Any] = {
-    "label": _outputs(0, ""),
-    "probabilities": _probabilities,
-    "value": _outputs(0, NAN),
-    "cluster": _outputs(0, -1),
-    "distance": _outputs(1, NAN),
-    "decision": lambda settled, _: [each[4] or "" for each in settled],
-    "id": lambda settled, _: [uuid_text(each[0]).decode() for each in settled],
-    "rule": lambda settled, _: [each[1].rule for each in settled],
-    "model": lambda settled, _: [each[1].model or "" for each in settled],
-    "decision_rule": lambda settled, _: [each[5] or "" for each in settled],
-}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +29,12 @@ NUMPY = {
 }
 SIZE = {name: np.dtype(word).itemsize for name, word in NUMPY.items()}
 MAX_ELEMENTS = 1 << 26
+FEW = 16
+"""Values that are packed without making an array."""
+_SCALAR = {
+    name: struct.Struct("<" + word)
+    for name, word in (("INT64", "q"), ("INT32", "i"), ("FP64", "d"), ("FP32", "f"), ("BOOL", "?"))
+}
 LENGTH_BYTES = 4
 
 
@@ -66,9 +73,32 @@ def from_raw(name: str, shape: Sequence[int], datatype: str, raw: bytes) -> list
         )
     array = np.frombuffer(raw, NUMPY[datatype])
     values: list[Any] = array.tolist()
-    if datatype in FLOATS and np.isnan(array).any():
-        return [None if value != value else value for value in values]  # noqa: PLR0124 - NaN test
+    if datatype in FLOATS and not np.isfinite(array).all():
+        if np.isinf(array).any():
+            raise BodyError("expected finite numbers, got an infinity", at=f"inputs.{name}")
+        return [None if math.isnan(value) else value for value in values]
     return values
+
+
+def scalar_json(datatype: str, raw: bytes, *, integral: bool) -> bytes | None:
+    """JSON of a tensor with one element; None when it is not one, or needs a closer look."""
+    if datatype == "BYTES":
+        if int.from_bytes(raw[:LENGTH_BYTES], "little") != len(raw) - LENGTH_BYTES:
+            return None
+        try:
+            return msgspec.json.encode(raw[LENGTH_BYTES:].decode())
+        except UnicodeDecodeError:
+            return None
+    layout = _SCALAR.get(datatype)
+    if layout is None or len(raw) != layout.size:
+        return None
+    value = layout.unpack(raw)[0]
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return b"null" if math.isnan(value) else None
+        if integral and value.is_integer():
+            return b"%d" % int(value)
+    return msgspec.json.encode(value)
 
 
 def _texts(name: str, count: int, raw: bytes) -> list[Any]:
@@ -131,6 +161,8 @@ def _fits(value: Any, datatype: str) -> bool:
 
 def to_raw(datatype: str, values: Sequence[Any]) -> bytes:
     """Bytes of an output tensor."""
+    if len(values) <= FEW and datatype in _SCALAR:
+        return struct.pack(f"<{len(values)}{_SCALAR[datatype].format[1:]}", *values)
     if datatype == "BYTES":
         texts = [value.encode() for value in values]
         return b"".join(len(text).to_bytes(LENGTH_BYTES, "little") + text for text in texts)

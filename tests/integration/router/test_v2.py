@@ -246,7 +246,7 @@ BAD: dict[str, tuple[Any, int]] = {
     "huge shape": (changed(shape=[1 << 40]), 400),
     "other batch size": (changed(shape=[2], data=[1, 2]), 400),
     "no data": ({"inputs": [{"name": "age", "shape": [1], "datatype": "INT64"}]}, 400),
-    "an object as element": (changed(data=[{"a": 1}]), 422),
+    "an object as element": (changed(data=[{"a": 1}]), 400),
     "a member hidden in data": (changed(data=['1,"x":2']), 422),
     "null": (changed(data=[None]), 422),
     "missing input": ({"inputs": tensors()[1:]}, 422),
