@@ -56,7 +56,9 @@ def read_environment(plan: Plan) -> Environment:
 def plan_digest(plan: Plan) -> str:
     """``sha256:<16 hex>`` of everything in the plan but targets, request bytes and seed."""
     load = msgspec.structs.replace(plan.load, seed=0)
-    kept = msgspec.structs.replace(plan, targets=(), templates=(), metrics=b"", load=load)
+    kept = msgspec.structs.replace(
+        plan, targets=(), templates=(), metrics=b"", load=load, share=(0, 1)
+    )
     return "sha256:" + hashlib.sha256(msgspec.json.encode(kept)).hexdigest()[:16]
 
 

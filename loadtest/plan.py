@@ -154,6 +154,7 @@ class Plan(Struct, frozen=True):
         thresholds: as written, such as ``p99<25ms``.
         owned: the caller states that targets other than loopback are his own.
         in_order: templates are sent in their order instead of drawn by weight.
+        share: (k, n): this machine sends every n-th request of the schedule, from the k-th.
         metrics: request for the first target's own counters; empty asks for none.
         golden: the first answer to each template, before the run, is the one it must keep giving.
     """
@@ -170,6 +171,7 @@ class Plan(Struct, frozen=True):
     in_order: bool = False
     golden: bool = False
     metrics: bytes = b""
+    share: tuple[int, int] = (0, 1)
 
 
 def check_plan(plan: Plan) -> None:

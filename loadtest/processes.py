@@ -61,11 +61,14 @@ class Fleet:
         self._children: list[subprocess.Popen[str]] = []
         self.records = [record.open_records(Path(job.path), job.size) for job in self._jobs]
 
-    def start(self) -> int:
+    def start(self, at_ns: int | None = None) -> int:
         """Start every process, wait for their connections, and return the start time in ns.
 
+        Args:
+            at_ns: when to start; default a moment after the last connection is open.
+
         Raises:
-            TargetError: a connection could not be opened.
+            TargetError: a connection could not be opened, or not before ``at_ns``.
         """
         for job in self._jobs:
             self._children.append(
@@ -86,6 +89,11 @@ class Fleet:
                     hint="is the endpoint running, and does it allow this many connections?",
                 )
         start_ns = time.monotonic_ns() + int(START_DELAY_S * 1e9)
+        if at_ns is not None:
+            if at_ns < time.monotonic_ns():
+                self.kill()
+                raise TargetError("the connections were not open in time for the common start")
+            start_ns = at_ns
         for child in self._children:
             self._say(child, f"go {start_ns}")
         return start_ns
@@ -122,19 +130,24 @@ class Fleet:
             child.stdin.flush()
 
 
-def execute(plan: Plan, watch: Callable[[list[record.Records], int], bool] | None = None) -> Raw:
+def execute(
+    plan: Plan,
+    watch: Callable[[list[record.Records], int], bool] | None = None,
+    at_ns: int | None = None,
+) -> Raw:
     """Run a checked plan to its end, or to Ctrl-C.
 
     Args:
         plan: checked and pre-flighted.
         watch: called a few times per second with the live records and the start time; returning
             True ends the run early.
+        at_ns: monotonic start time; default as soon as the connections are open.
     """
     folder = Path(tempfile.mkdtemp(prefix="interlock-loadtest-"))
     fleet = Fleet(plan, folder)
     interrupted = False
     try:
-        start_ns = fleet.start()
+        start_ns = fleet.start(at_ns)
         wall = time.time_ns() - time.monotonic_ns()
         deadline = start_ns / 1e9 + plan.limits.max_seconds + plan.limits.timeout_s
         try:
@@ -197,7 +210,9 @@ def _write_jobs(plan: Plan, folder: Path) -> list[Job]:
         sender = msgspec.structs.replace(sender, processes=min(sender.processes, load.closed))
     else:
         offsets = build_schedule(load)
-    choice = choose_templates(plan, len(offsets))
+    first, step = plan.share
+    choice = choose_templates(plan, len(offsets))[first::step]
+    offsets = offsets[first::step]
     count = sender.processes
     jobs = []
     for k in range(count):

@@ -44,6 +44,10 @@ _WIDTHS: tuple[tuple[str, str, int], ...] = (
     ("status", "H", 2),
     ("outcome", "B", 1),
 )
+DTYPES = {
+    name: np.dtype({"q": "<i8", "I": "<u4", "H": "<u2", "B": "u1"}[code])
+    for name, code, _ in _WIDTHS
+}
 ROW_BYTES = sum(width for _, _, width in _WIDTHS)
 
 
@@ -105,9 +109,9 @@ def create(path: Path, size: int) -> None:
 def open_records(path: Path, size: int) -> Records:
     """Map a record file; the arrays follow what the generator writes."""
     columns, at = [], 0
-    for _, code, width in _WIDTHS:
-        dtype = np.dtype({"q": "<i8", "I": "<u4", "H": "<u2", "B": "u1"}[code])
-        columns.append(np.memmap(path, dtype=dtype, mode="r+", offset=at, shape=(size,)))
+    for name, _, width in _WIDTHS:
+        kind = DTYPES[name]
+        columns.append(np.memmap(path, dtype=kind, mode="r+", offset=at, shape=(size,)))
         at += size * width
     return Records(*columns)
 

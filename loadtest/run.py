@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from loadtest.agents import execute_on_agents
 from loadtest.plan import check_plan
 from loadtest.preflight import preflight
 from loadtest.processes import Raw, execute, require_room
@@ -32,6 +33,8 @@ def run(
     *,
     ceiling: float | None = None,
     watch: Callable[[list[Records], int], bool] | None = None,
+    agents: tuple[tuple[str, int], ...] = (),
+    token: bytes = b"",
 ) -> Outcome:
     """Run a plan.
 
@@ -39,6 +42,8 @@ def run(
         plan: what to do.
         ceiling: calibrated requests per second of this generator, when known.
         watch: see :func:`loadtest.processes.execute`.
+        agents: machines that send instead of this one.
+        token: secret shared with the agents.
 
     Raises:
         LoadTestError: the plan, the target or a threshold cannot be used; no load was sent.
@@ -49,6 +54,6 @@ def run(
         parse_threshold(text)
     plan = preflight(plan)
     before = read_server(plan.targets[0], plan.metrics) if plan.metrics else None
-    raw = execute(plan, watch)
+    raw = execute_on_agents(plan, agents, token) if agents else execute(plan, watch)
     after = read_server(plan.targets[0], plan.metrics) if plan.metrics else None
     return Outcome(summarise(plan, raw, ceiling, difference(before, after)), raw)

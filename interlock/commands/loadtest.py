@@ -82,8 +82,12 @@ _ARRIVAL = click.option(
 @_OUT
 @_JSON
 @click.option("--quiet", is_flag=True, help="No live view.")
+@click.option("--agent", "agents", multiple=True,
+              help="HOST:PORT of an agent that sends; repeat to share one schedule.")  # fmt: skip
+@click.option("--token", envvar="INTERLOCK_AGENT_TOKEN", default="", help="Shared with agents.")
 def run(**flags: Any) -> None:
     """Hold a rate, or follow a profile, and report what it did to latency."""
+    from loadtest.agents import parse_agent
     from loadtest.calibrate import load_ceiling
     from loadtest.live import Watch
     from loadtest.profiles import build_load
@@ -97,7 +101,10 @@ def run(**flags: Any) -> None:
     shown = not flags["quiet"] and sys.stderr.isatty()
     abort_after = flags["abort_delay"] if flags["abort_on_fail"] else None
     with Watch(made, shown=shown, abort_after_s=abort_after) as watch:
-        outcome = run_plan(made, ceiling=ceiling, watch=watch)
+        outcome = run_plan(
+            made, ceiling=ceiling, watch=watch, token=flags["token"].encode(),
+            agents=tuple(parse_agent(text) for text in flags["agents"]),
+        )  # fmt: skip
     if flags["out"] is not None:
         write_run(outcome, flags["out"])
     if flags["as_json"]:
@@ -156,6 +163,32 @@ def knee(**flags: Any) -> None:
     else:
         show_knee(found)
     sys.exit(0 if found.confirmed else 5)
+
+
+@loadtest.command()
+@click.option("--listen", default="127.0.0.1:8089", show_default=True, help="HOST:PORT.")
+@click.option("--token", envvar="INTERLOCK_AGENT_TOKEN", required=True,
+              help="Secret that controllers must know, rather by the environment.")  # fmt: skip
+@click.option("--i-own-this-target", "owned", is_flag=True,
+              help="Needed for any target that is not this machine.")  # fmt: skip
+@click.option("--sessions", type=click.IntRange(1), help="End after so many controllers.")
+def agent(listen: str, token: str, owned: bool, sessions: int | None) -> None:
+    """Send a share of other machines' schedules: see run --agent."""
+    import socket
+
+    from loadtest.agents import parse_agent, serve_agent
+    from loadtest.agentwire import LEAST_TOKEN
+
+    if len(token) < LEAST_TOKEN:
+        raise click.UsageError(f"the token needs at least {LEAST_TOKEN} characters")
+    try:
+        listener = socket.create_server(parse_agent(listen))
+    except OSError as error:
+        raise click.UsageError(f"cannot listen on {listen}: {error.strerror}") from None
+    with listener:
+        host, port, *_ = listener.getsockname()
+        click.echo(f"listening on {host}:{port}")
+        serve_agent(listener, token.encode(), owned=owned, sessions=sessions, tell=click.echo)
 
 
 @loadtest.command()

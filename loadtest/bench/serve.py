@@ -112,7 +112,7 @@ def measure(
         if peers:
             from loadtest.bench.peers.serving import start_peers
 
-            field += start_peers(stack, node, cores[0], tell)
+            field += start_peers(stack, node, data, cores[0], tell)
         for server, requests in field:
             check_server(server, requests)
             saturate(server, requests, client="own", seconds=1.0, cpu=cores[-1],

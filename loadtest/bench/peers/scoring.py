@@ -33,27 +33,35 @@ def load_scorer(packages: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
     place = next(i for i, name in enumerate(label_first) if "prob" in name)
 
     def score(features: dict[str, Any]) -> dict[str, Any]:
-        amount, months = features["credit_amount"], features["duration_in_month"]
-        savings = features["savings_account_and_bonds"]
-        if amount < 2000 and (months <= 12 or savings in SAVED):
-            name = "quick_approval"
-        elif amount > 8000 or (months > 36 and savings == "... < 100 DM"):
-            name = "risk_ensemble"
-        else:
-            name = "standard_underwriting"
+        name = choose_model(features)
         feed = {
             key: np.array([[features[key]]], dtype=np.float32 if number else object)
             for key, number in numeric.items()
         }
         bad, good = map(float, sessions[name].run(None, feed)[place][0])
-        decision = "approve" if bad < 0.3 else "refer" if bad < 0.5 else "decline"
-        return {
-            "model": name,
-            "outputs": {
-                "label": "bad" if bad > good else "good",
-                "probability": {"bad": bad, "good": good},
-            },
-            "decision": decision,
-        }
+        return answer(name, bad, good)
 
     return score
+
+
+def choose_model(features: dict[str, Any]) -> str:
+    """The rule table in plain Python."""
+    amount, months = features["credit_amount"], features["duration_in_month"]
+    savings = features["savings_account_and_bonds"]
+    if amount < 2000 and (months <= 12 or savings in SAVED):
+        return "quick_approval"
+    if amount > 8000 or (months > 36 and savings == "... < 100 DM"):
+        return "risk_ensemble"
+    return "standard_underwriting"
+
+
+def answer(model: str, bad: float, good: float) -> dict[str, Any]:
+    """The decision table and the body in plain Python."""
+    return {
+        "model": model,
+        "outputs": {
+            "label": "bad" if bad > good else "good",
+            "probability": {"bad": bad, "good": good},
+        },
+        "decision": "approve" if bad < 0.3 else "refer" if bad < 0.5 else "decline",
+    }

@@ -14,17 +14,19 @@ from loadtest.bench.node import Server, child, free_port
 if TYPE_CHECKING:
     import contextlib
     from collections.abc import Callable
+    from pathlib import Path
 
     from loadtest.bench.credit import Node
 
 PEERS = {
     "FastAPI + ORT": ("fastapi", "loadtest.bench.peers.fastapi_ort"),
     "Litestar + ORT": ("litestar", "loadtest.bench.peers.litestar_ort"),
+    "FastAPI + scikit-learn": ("fastapi", "loadtest.bench.peers.fastapi_sklearn"),
 }
 
 
 def start_peers(
-    stack: contextlib.ExitStack, node: Node, cpu: int, tell: Callable[[str], None]
+    stack: contextlib.ExitStack, node: Node, data: Path, cpu: int, tell: Callable[[str], None]
 ) -> list[tuple[Server, Requests]]:
     """Start every peer whose library is installed; the others are named and left out."""
     example: Any = msgspec.json.decode(node.bodies[0])["features"]
@@ -35,11 +37,10 @@ def start_peers(
             continue
         tell(f"starting {name}")
         port = free_port()
-        command = [
-            sys.executable, "-m", module, str(port), str(node.folder / "store" / "packages"),
-            msgspec.json.encode(example).decode(),
-        ]  # fmt: skip
-        log = node.folder / f"{library}.log"
+        source = data if "sklearn" in module else node.folder / "store" / "packages"
+        words = (str(port), str(source), msgspec.json.encode(example).decode())
+        command = [sys.executable, "-m", module, *words]
+        log = node.folder / f"{module}.log"
         server = stack.enter_context(child(name, command, port, cpu, log, ready="/ready"))
         started.append((server, Requests("/predict", node.bodies)))
     return started
