@@ -8,6 +8,7 @@ the connection is cut and the caller gets an error at once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 
@@ -130,7 +131,7 @@ class Pool:
         finally:
             watchdog.stop()
             if not finished:
-                connection.terminate()
+                cut(connection)
             await self._pool.release(connection)
 
     @asynccontextmanager
@@ -152,6 +153,12 @@ class Pool:
         return True
 
 
+def cut(connection: Connection) -> None:
+    """Close a connection without asking the server; one that is closed already is left alone."""
+    with contextlib.suppress(asyncpg.InterfaceError):  # the pool took it back when it broke
+        connection.terminate()
+
+
 class Watchdog:
     """Cuts a connection at its deadline, so that whoever waits on it stops waiting.
 
@@ -166,7 +173,7 @@ class Watchdog:
 
     def _bark(self) -> None:
         self.barked = True
-        self._connection.terminate()
+        cut(self._connection)
 
     def stop(self) -> None:
         """The work is done."""

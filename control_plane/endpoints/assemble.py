@@ -17,6 +17,7 @@ from control_plane.db import sql
 from control_plane.db.pool import Connection
 from control_plane.endpoints.contract import broken_promises
 from control_plane.endpoints.schemas import Draft
+from control_plane.registry.service import PackageMismatchError
 from router.release.spec import ModelRef, ReleaseContent
 
 _SQL = sql.load("control_plane.endpoints")
@@ -53,11 +54,11 @@ def read_manifest(raw: bytes, digest: str) -> Manifest:
     """The manifest of a package, proved by its digest.
 
     Raises:
-        AppError: ``package.mismatch``: the bytes were changed.
+        PackageMismatchError: the bytes were changed.
     """
     found = "sha256:" + hashlib.sha256(raw).hexdigest()
     if found != digest:
-        raise AppError(f"expected the manifest of {digest}, got {found}", code="package.mismatch")
+        raise PackageMismatchError(f"expected the manifest of {digest}, got {found}")
     return msgspec.json.decode(raw, type=Manifest)
 
 
