@@ -124,7 +124,8 @@ class Remote:
         sent = {"Content-Type": "application/json"} if body is not None else {}
         if self.token:
             sent["Authorization"] = f"Bearer {self.token}"
-        content = body if isinstance(body, bytes) or body is None else msgspec.json.encode(body)
+        raw = body is None or isinstance(body, bytes | Iterator)
+        content = body if raw else msgspec.json.encode(body)
         try:
             return self._client.request(
                 method, "/api" + path, content=content, headers=sent | (headers or {})
