@@ -13,9 +13,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.models.fold import row_trees
 from compiler.models.lower import Lowered, selected_slots
 from compiler.models.supported import by_class
-from compiler.models.trees import TreeArrays, tree_arrays
+from compiler.models.trees import TreeArrays
 from compiler.schema import OutputSchema
 
 Method = Literal["linear", "tree", "permutation"]
@@ -54,11 +55,11 @@ def explain_file(
     }
     method: Method = "permutation"
     mask = selected_slots(lowered)
-    trees = tree_arrays(lowered.estimator) if mask is not None and not lowered.stages else None
+    trees = row_trees(lowered)
     if mask is not None:
         if trees is not None and trees.value.size <= MAX_NODE_OUTPUTS:
             method = "tree"
-            arrays.update(_tree_part(trees, mask, lowered, output, target))
+            arrays.update(_tree_part(trees, lowered, output, target))
         elif by_class(type(lowered.estimator).__name__).family == "linear":
             method = "linear"
             arrays.update(_linear_part(lowered, mask, output, target))
@@ -114,7 +115,6 @@ def reference_rows(
 
 def _tree_part(
     trees: TreeArrays,
-    slots: NDArray[np.intp],
     lowered: Lowered,
     output: OutputSchema,
     target: int,
@@ -134,13 +134,12 @@ def _tree_part(
             value, base, space = value[:, place], base[place], "probability"
     else:
         value, base, space = value[:, 0], base[0], "value"
-    feature = np.where(trees.feature >= 0, slots[np.maximum(trees.feature, 0)], -1)
     return {
         "offsets": trees.offsets,
         "left": trees.left.astype(np.int32),
         "right": trees.right.astype(np.int32),
         "default_left": trees.default_left,
-        "feature": feature.astype(np.int32),
+        "feature": trees.feature.astype(np.int32),
         "threshold": trees.threshold,
         "value": value,
         "cover": trees.cover,

@@ -22,10 +22,10 @@ from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 from sklearn.pipeline import Pipeline
 
 from compiler.errors import AppError
-from compiler.models.lower import Lowered, Stage, selected_slots
+from compiler.models.fold import row_trees
+from compiler.models.lower import Lowered, Stage
 from compiler.models.supported import by_class
 from compiler.models.tree_graph import emit_trees
-from compiler.models.trees import tree_arrays
 from compiler.package import Graph
 from compiler.schema import OutputSchema
 
@@ -73,14 +73,14 @@ def emit_model(lowered: Lowered, output: OutputSchema) -> Built:
     nodes: list[onnx.NodeProto] = []
     constants: list[onnx.TensorProto] = []
     current = INPUT
-    for level, stage in enumerate(lowered.stages):
-        current = _emit_stage(stage, level, current, nodes, constants)
     versions = dict(OPSET)
-    slots = selected_slots(lowered)
-    trees = tree_arrays(lowered.estimator) if slots is not None else None
-    if trees is not None and slots is not None:
+    trees = row_trees(lowered)
+    if trees is None:
+        for level, stage in enumerate(lowered.stages):
+            current = _emit_stage(stage, level, current, nodes, constants)
+    if trees is not None:
         order = class_order(lowered.estimator, output) if output.classes else None
-        nodes.append(emit_trees(trees, slots, order, output, current))
+        nodes.append(emit_trees(trees, order, output, INPUT))
         columns = len(order) if order is not None else 1
         served = nodes[-1].output[0]
         outputs = [helper.make_tensor_value_info(served, TensorProto.FLOAT, [None, columns])]

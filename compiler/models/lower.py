@@ -54,6 +54,24 @@ class Stage(Struct, frozen=True):
     scale: NDArray[np.float64]
 
 
+class Block(Struct, frozen=True):
+    """One transformer of the pipeline's first step: its part of the row.
+
+    Attributes:
+        columns: its part of the encoding.
+        stages: its elementwise steps as vectors.
+        chain: its fitted steps.
+        generic: it has numeric steps that are not elementwise.
+        template: one row of its input columns, to ask the steps with.
+    """
+
+    columns: list[Column]
+    stages: list[Stage]
+    chain: list[Any]
+    generic: bool
+    template: NDArray[Any]
+
+
 class Lowered(Struct, frozen=True):
     """The split pipeline.
 
@@ -62,6 +80,7 @@ class Lowered(Struct, frozen=True):
         stages: elementwise steps in order.
         rest: fitted transformers after them; applied to the row, in order.
         estimator: the fitted estimator.
+        blocks: parts of the row with their fitted steps.
         twin: a fitted transformer of the row in place of ``stages``, for steps that are not
             elementwise; ``None`` when the stages say it all.
     """
@@ -70,16 +89,8 @@ class Lowered(Struct, frozen=True):
     stages: tuple[Stage, ...]
     rest: tuple[Any, ...]
     estimator: Any
+    blocks: tuple[Block, ...]
     twin: Any = None
-
-
-class _Block(Struct):
-    """One transformer of the pipeline's first step: its part of the row."""
-
-    columns: list[Column]
-    stages: list[Stage]
-    chain: list[Any]
-    generic: bool
 
 
 def lower(pipeline: Any, matrix: NDArray[Any], features: FeatureMap) -> Lowered:
@@ -116,8 +127,9 @@ def lower(pipeline: Any, matrix: NDArray[Any], features: FeatureMap) -> Lowered:
     columns = [column for block in blocks for column in block.columns]
     encoding = Encoding(tuple(columns))
     if any(block.generic for block in blocks):
-        return Lowered(encoding, (), tuple(rest), estimator, _numeric_twin(blocks))
-    return Lowered(encoding, _merge_stages(blocks), tuple(rest), estimator)
+        twin = _numeric_twin(blocks)
+        return Lowered(encoding, (), tuple(rest), estimator, tuple(blocks), twin)
+    return Lowered(encoding, _merge_stages(blocks), tuple(rest), estimator, tuple(blocks))
 
 
 def _flatten(step: Any) -> list[Any]:
@@ -133,7 +145,7 @@ def _flatten(step: Any) -> list[Any]:
 
 def _column_blocks(
     transformer: ColumnTransformer, matrix: NDArray[Any], names: list[str], features: FeatureMap
-) -> list[_Block]:
+) -> list[Block]:
     blocks = []
     taken = transformer._transformer_to_input_indices  # noqa: SLF001 - resolves names, masks, slices
     for name, part, _ in transformer.transformers_:
@@ -156,8 +168,9 @@ def _block(
     matrix: NDArray[Any],
     names: list[str],
     features: FeatureMap,
-) -> _Block:
+) -> Block:
     used = [names[place] for place in places]
+    template = matrix[:1, places].copy()
     words = [is_categorical(features[name]) for name in used]
     if any(words) or (chain and isinstance(chain[0], DISCRETE)):
         if not chain:
@@ -166,7 +179,7 @@ def _block(
                 hint="add OneHotEncoder or OrdinalEncoder for text columns",
             )
         columns = tabulate(chain, used, matrix[:, places], features)
-        return _Block(columns, [], chain, generic=False)
+        return Block(columns, [], chain, generic=False, template=template)
     numeric = [Numeric(name) for name in used]
     stages: list[Stage] = []
     for place, step in enumerate(chain):
@@ -182,9 +195,10 @@ def _block(
             continue
         stage = _elementwise(step, len(used))
         if stage is None:
-            return _Block(list(numeric), [], chain[place:] if not stages else chain, generic=True)
+            left = chain[place:] if not stages else chain
+            return Block(list(numeric), [], left, generic=True, template=template)
         stages.append(stage)
-    return _Block(list(numeric), stages, chain, generic=False)
+    return Block(list(numeric), stages, chain, generic=False, template=template)
 
 
 def _is_simple(step: Any) -> bool:
@@ -217,7 +231,7 @@ def _elementwise(step: Any, width: int) -> Stage | None:
     return None
 
 
-def _merge_stages(blocks: list[_Block]) -> tuple[Stage, ...]:
+def _merge_stages(blocks: list[Block]) -> tuple[Stage, ...]:
     """Stages of all blocks side by side; a block without one leaves its slots alone."""
     merged = []
     for level in range(max((len(block.stages) for block in blocks), default=0)):
@@ -240,7 +254,7 @@ def _identity(width: int) -> Stage:
     return Stage(np.full(width, -np.inf), np.full(width, np.inf), np.zeros(width), np.ones(width))
 
 
-def _numeric_twin(blocks: list[_Block]) -> ColumnTransformer:
+def _numeric_twin(blocks: list[Block]) -> ColumnTransformer:
     """A fitted ColumnTransformer over the row, for numeric steps that are not elementwise."""
     parts: list[tuple[str, Any, list[int]]] = []
     start = 0

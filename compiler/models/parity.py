@@ -17,8 +17,9 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from compiler.errors import AppError
+from compiler.models.fold import row_trees
 from compiler.models.lower import Lowered
-from compiler.models.trees import thresholds, tree_arrays
+from compiler.models.trees import thresholds
 from compiler.models.values import is_categorical, model_features
 from compiler.schema import FeatureMap, OutputSchema
 
@@ -137,7 +138,7 @@ def grid(
     random = np.random.default_rng(seed)
     used = model_features(features)
     names = list(used)
-    trees = tree_arrays(lowered.estimator) if not lowered.rest else None
+    trees = row_trees(lowered)
     slots = lowered.encoding.slots()
     boundary: list[tuple[int, Any]] = []
     for place, name in enumerate(names):
@@ -149,6 +150,7 @@ def grid(
         centres = np.asarray(extremes, np.float32)
         if trees is not None and name in slots:
             found = [thresholds(trees, slot) for slot in slots[name]]
+            found = [item[np.isfinite(item)] for item in found]
             centres = np.concatenate([centres, *(item.astype(np.float32) for item in found)])
         for step in (-np.inf, None, np.inf):
             moved = centres if step is None else np.nextafter(centres, np.float32(step))

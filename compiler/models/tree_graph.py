@@ -26,7 +26,6 @@ POST = {"logit": "LOGISTIC", "softmax": "SOFTMAX", "identity": "NONE"}
 
 def emit_trees(
     trees: TreeArrays,
-    slots: NDArray[np.intp],
     order: NDArray[np.intp] | None,
     output: OutputSchema,
     source: str,
@@ -34,8 +33,7 @@ def emit_trees(
     """The node that answers ``probabilities`` or ``value``.
 
     Args:
-        trees: the fitted ensemble.
-        slots: row slot of each column the ensemble was fitted on.
+        trees: the ensemble over row slots.
         order: for each served class its column in the ensemble's classes.
         output: the output schema.
         source: name of the row tensor.
@@ -45,7 +43,7 @@ def emit_trees(
     tree_ids = np.repeat(np.arange(len(counts)), counts)
     node_ids = np.arange(len(trees.left)) - np.repeat(trees.offsets[:-1], counts)
     leaf = trees.feature < 0
-    feature = np.where(leaf, 0, slots[np.maximum(trees.feature, 0)])
+    feature = np.where(leaf, 0, trees.feature)
     leaves = np.flatnonzero(leaf)
     targets = weights.shape[1]
     name = "value" if output.task == "regression" else "probabilities"
