@@ -78,6 +78,7 @@ class Shipper:
         self._stop = asyncio.Event()
         self._alarms: dict[str, str] = {}
         self._more = False
+        self._ahead: tuple[list[Range], asyncio.Task[Shipment]] | None = None
 
     def stop(self) -> None:
         """Ship what is there, then end."""
@@ -101,6 +102,7 @@ class Shipper:
             await upkeep.finish()
         finally:
             await _cancel(main, *side)
+            await self._settle_ahead()
             await upkeep.close()
             await self._link.close()
             self._write_status()
@@ -118,7 +120,7 @@ class Shipper:
                 shipped = await self.round(look=stopping)
             except (*TRANSIENT, DeadlineExceeded, LedgerConflict) as error:
                 failures += 1
-                self._recover(error, failures)
+                await self._recover(error, failures)
                 shipped = -1
             else:
                 failures = 0
@@ -135,11 +137,14 @@ class Shipper:
         """
         if look or self._monotonic() - self._looked >= LOOK_S:
             await self._look()
-        ranges = self.spool.take(self.settings.batch_rows, self.settings.batch_bytes)
+        ranges, shipment = await self._next()
         if not ranges:
             self._covered = self._monotonic()
             return 0
-        await self._write(ranges)
+        self._more = self._is_full(ranges) or any(each.closed for each in ranges)
+        if self._more:
+            self._plan_ahead()
+        await self._write(ranges, shipment)
         self.spool.commit(ranges)
         frames = 0
         for each in ranges:
@@ -147,8 +152,33 @@ class Shipper:
             if each.frames:
                 self._acks.publish(each.place[0], each.place[1], each.frames[-1].seq)
         self.status.shipped += frames
-        self._more = self._is_full(ranges) or any(each.closed for each in ranges)
         return max(frames, 1)
+
+    async def _next(self) -> tuple[list[Range], Shipment]:
+        """What the next transaction writes: prepared meanwhile, or taken now."""
+        if self._ahead is None:
+            ranges = self._take()
+            return ranges, await self._build(ranges, {})
+        (ranges, building), self._ahead = self._ahead, None
+        shipment = await building
+        if self._privacy.wanted:
+            shipment = await self._build(ranges, {})
+        return ranges, shipment
+
+    def _take(self) -> list[Range]:
+        return self.spool.take(self.settings.batch_rows, self.settings.batch_bytes)
+
+    def _plan_ahead(self) -> None:
+        """Decode and hash the next rows in a thread while the database works on these."""
+        ranges = self._take()
+        if ranges:
+            work = asyncio.to_thread(build, ranges, self._privacy, self._clock())
+            self._ahead = (ranges, asyncio.create_task(work, name="build"))
+
+    async def _settle_ahead(self) -> None:
+        """Wait for a build in the thread; what it made stays planned."""
+        if self._ahead is not None:
+            await asyncio.gather(self._ahead[1], return_exceptions=True)
 
     def _is_full(self, ranges: list[Range]) -> bool:
         """Whether a limit of the transaction cut the ranges short."""
@@ -166,22 +196,22 @@ class Shipper:
             )
         self._acks.follow(self.spool.streams())
 
-    async def _write(self, ranges: list[Range]) -> None:
+    async def _write(self, ranges: list[Range], shipment: Shipment) -> None:
         node = self.settings.node
-        shipment = await self._build(ranges, {})
         try:
             await self._link.use(lambda c: write_shipment(c, node, shipment, HEADER_BYTES))
         except Exception as error:
             if not blames_a_row(error):
                 raise
-            refused, first = shipment, error
+            first = error
         else:
             self.status.quarantined += len(shipment.poison)
             return
-        bad = await self._link.use(lambda c: find_bad(c, refused))
+        bad = await self._link.use(lambda c: find_bad(c, shipment))
         if not bad:
             raise first
         log.error("%d records refused by the database go to the quarantine: %s", len(bad), first)
+        await self._settle_ahead()
         rest = await self._build(ranges, bad)
         await self._link.use(lambda c: write_shipment(c, node, rest, HEADER_BYTES))
         self.status.quarantined += len(rest.poison)
@@ -195,8 +225,10 @@ class Shipper:
             assert not self._privacy.wanted, "keys of one transaction fit the cache"
         return shipment
 
-    def _recover(self, error: BaseException, failures: int) -> None:
+    async def _recover(self, error: BaseException, failures: int) -> None:
         """Believe nothing any more; the ledger is read again."""
+        await self._settle_ahead()
+        self._ahead = None
         self.spool.doubt()
         self._privacy.forget()
         self._link.discard()

@@ -76,30 +76,27 @@ def list_segments(folder: Path) -> dict[Place, Path]:
 
 
 class Tail:
-    """One open segment: what is committed, and what the next range takes from it."""
+    """One open segment: what is committed, and what is already planned for transactions."""
 
     def __init__(self, path: Path, place: Place, node: str, cursor: Cursor) -> None:
         self.path = path
         self.place = place
         self._writer = f"{node}/{place[0]}/{place[1]}"
         self._reader = SegmentReader(path)
-        self._reader.last_seq = cursor.last_seq
-        self._committed = cursor
-        self._reader.at = cursor.to_off
-
-    @property
-    def cursor(self) -> Cursor:
-        """What the ledger covers."""
-        return self._committed
+        self.committed = cursor
+        self.planned = cursor
 
     def take(self, rows: int, size_bytes: int) -> Range | None:
         """The next range of at most so many frames and payload bytes, or None when nothing is new.
 
-        Called again it gives the same range or more, until :meth:`commit`.
+        Ranges follow each other whether or not they are committed yet; after a failure the whole
+        tail is thrown away and opened again at the ledger's cursor.
         """
-        reader = self._reader
-        reader.at = self._committed.to_off
-        reader.last_seq = self._committed.last_seq
+        reader, planned = self._reader, self.planned
+        if planned.closed:
+            return None
+        reader.at = planned.to_off
+        reader.last_seq = planned.last_seq
         reader.sealed = False
         damaged_before = reader.damaged_bytes
         dead = not reader.writer_lives()
@@ -115,7 +112,7 @@ class Tail:
         taken = Range(
             self._writer,
             self.place,
-            self._committed.to_off,
+            planned.to_off,
             reader.at,
             frames,
             closed=reader.sealed or (dead and exhausted),
@@ -126,12 +123,17 @@ class Tail:
             # Nobody will write here again: the rest of the file is used up with this range.
             taken.torn_bytes = reader.torn_bytes()
             taken.to_off = max(reader.size, reader.at + 1)
-        return taken if taken.to_off > taken.from_off else None
+        if taken.to_off <= taken.from_off:
+            return None
+        self.planned = Cursor(
+            taken.to_off, frames[-1].seq if frames else planned.last_seq, taken.closed
+        )
+        return taken
 
     def commit(self, taken: Range) -> None:
         """The ledger covers the range now."""
-        last = taken.frames[-1].seq if taken.frames else self._committed.last_seq
-        self._committed = Cursor(taken.to_off, last, taken.closed)
+        last = taken.frames[-1].seq if taken.frames else self.committed.last_seq
+        self.committed = Cursor(taken.to_off, last, taken.closed)
 
     def close(self) -> None:
         """Close the file."""
@@ -199,7 +201,7 @@ class Spool:
         for each in ranges:
             tail = self._tails[each.place]
             tail.commit(each)
-            self._cursors[each.place] = tail.cursor
+            self._cursors[each.place] = tail.committed
             if each.closed:
                 self._tails.pop(each.place).close()
 
@@ -242,10 +244,14 @@ class Spool:
         for place, path in self._files.items():
             stream = place[:2]
             cursor = self._cursors.get(place)
-            if stream in seen or cursor is None or cursor.closed:
+            if stream in seen or (cursor is not None and cursor.closed):
                 continue
-            seen.add(stream)
             tail = self._tails.get(place)
+            if tail is not None and tail.planned.closed:
+                continue  # its last range is on the way: go on in the next segment
+            seen.add(stream)
+            if cursor is None:
+                continue
             if tail is None:
                 if len(self._tails) >= self._open_tails:
                     continue

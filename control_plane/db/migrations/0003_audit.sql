@@ -155,6 +155,7 @@ CREATE TABLE audit_batches (
   created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
   CHECK (octet_length(leaf_hashes) = 32 * leaves)
 );
+ALTER TABLE audit_batches ALTER COLUMN leaf_hashes SET STORAGE EXTERNAL;  -- hashes do not compress
 CREATE INDEX audit_batches_day ON audit_batches (day, retention_class);
 CREATE TABLE audit_chain (
   position   bigint      PRIMARY KEY CHECK (position > 0),
