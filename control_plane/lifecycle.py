@@ -7,6 +7,7 @@ import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from control_plane import housekeeping
 from control_plane.db.pool import Pool
 from control_plane.doorbell import Doorbell
 from control_plane.errors import ConflictError
@@ -54,6 +55,11 @@ async def run_parts(app: Litestar) -> AsyncIterator[None]:
         app.state.pool = pool
         app.state.bell = bell
         await install_first_roster(pool, settings)
+        cleaner = asyncio.create_task(housekeeping.run(pool), name="housekeeping")
         _log.info("control plane ready")
-        yield
+        try:
+            yield
+        finally:
+            cleaner.cancel()
+            await asyncio.wait({cleaner})
     _log.info("control plane stopped")
