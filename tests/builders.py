@@ -4,6 +4,7 @@ Packages are built once per process and recipe and copied from there, so a test 
 a copy. Every one of them went through the same gate as in production.
 """
 
+import atexit
 import csv
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from compiler.identity import Roster, Trust, roster_key, sign_roster
 from compiler.models.build import build_package
@@ -136,7 +138,8 @@ def fitted(estimator: str = "logistic_regression", params: str = "") -> tuple[Re
     given = msgspec.json.decode(params) if params else SMALL.get(estimator, {})
     recipe = Recipe("classification", estimator, given, seed=7)
     matrix = to_matrix(columns, features)
-    return recipe, make_pipeline(recipe, features).fit(matrix, target)
+    with threadpool_limits(1):  # small fits: more threads only wait for each other
+        return recipe, make_pipeline(recipe, features).fit(matrix, target)
 
 
 @cache
@@ -188,3 +191,6 @@ def signed_package(
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(source, folder)
     return Signed(folder, digest, trust(), keys())
+
+
+atexit.register(clean_up)
