@@ -209,6 +209,42 @@ def certificate(
         sys.exit(FAILED)
 
 
+@audit.command()
+@click.option("--wait", "wait_s", type=click.FloatRange(0), default=0.0,
+              help="Seconds to wait until nothing is left.")  # fmt: skip
+@HOME
+@JSON
+def spool(wait_s: float, home: Path | None, as_json: bool) -> None:
+    """Is everything this node recorded in the database? Status 0 only if it is."""
+    from serving.audit.coverage import Coverage, coverage, wait_drained
+    from serving.audit.status import read_status
+
+    env = read_environment(home=home, role="auditor")
+
+    async def look(connection: asyncpg.Connection) -> Coverage:
+        return await wait_drained(lambda: coverage(connection, env.spool, env.node), wait_s)
+
+    found = _with_database(home, look)
+    shipper = read_status(env.spool / env.node)
+    if as_json:
+        click.echo(msgspec.json.encode({"spool": found, "shipper": shipper}))
+    else:
+        click.echo(
+            f"node {env.node}: {found.segments} segments, {found.frames} records not in the "
+            f"database, {found.writing} being written"
+        )
+        if shipper is not None:
+            left = f"{shipper.hours_left:.1f} h" if shipper.hours_left is not None else "unlimited"
+            click.echo(
+                f"shipper: {shipper.shipped} shipped, {shipper.quarantined} quarantined, "
+                f"exposure {shipper.exposure_ms} ms, room for {left}"
+            )
+            for alarm in shipper.alarms:
+                click.echo(f"alarm: {alarm}")
+    if not found.drained:
+        sys.exit(FAILED)
+
+
 def _sign_certificate(found: Certificate, out: Path, home: Path | None) -> None:
     from compiler.signing import KeyPair, sign
     from serving.audit.chain import CERTIFICATE_TYPE
