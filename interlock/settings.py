@@ -342,6 +342,7 @@ def explainer_settings(env: Environment) -> ExplainerSettings:
         artifact_store=env.artifact_store,
         home=env.home.path,
         node=env.node,
+        master_key=env.master_key if env.master_key.exists() else None,
     )
 
 
