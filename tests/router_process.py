@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
@@ -89,7 +90,7 @@ class Wire:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout_s)
         self.buffer = b""
 
-    def __enter__(self) -> Wire:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -46,7 +46,8 @@ ROUTING_KEY = "ilk_" + "a1b2c3d4" * 5
 EDITOR = "mark@bank.example"
 RULES = {
     "text": "IF credit_amount < 2000 AND duration_in_month <= 12 THEN quick_approval "
-    "ELSE IF purpose = 'retraining' AND credit_amount > 1000 THEN REJECT 'not for this purpose' ELSE standard_underwriting"
+    "ELSE IF purpose = 'retraining' AND credit_amount > 1000 THEN REJECT 'not for this purpose' "
+    "ELSE standard_underwriting"
 }
 DECISIONS = {
     "text": "IF output.probability.good >= 0.7 THEN approve "

@@ -10,6 +10,7 @@ from router.metrics.catalogue import CATALOGUE, MICRO, NANO, Metric
 from router.metrics.slots import series, sum_files
 
 _LABEL = re.compile(r'([a-z_]+)="((?:[^"\\]|\\.)*)"')
+_ESCAPED = re.compile(r"\\(.)")
 Labels = dict[str, str]
 
 
@@ -20,7 +21,11 @@ def split(name: str) -> tuple[str, Labels]:
     ('a_total', {'x': '1', 'y': 'b'})
     """
     base, _, rest = name.partition("{")
-    return base, dict(_LABEL.findall(rest))
+    return base, {key: _ESCAPED.sub(_plain_of, text) for key, text in _LABEL.findall(rest)}
+
+
+def _plain_of(found: re.Match[str]) -> str:
+    return "\n" if found[1] == "n" else found[1]
 
 
 def render(folder: Path) -> bytes:

@@ -105,9 +105,7 @@ class TestTritonclient:
         self, battery: dict[str, Any], lane: str
     ) -> None:
         sync = battery[lane]["sync"]
-        assert sync["index"] == [
-            {"name": "credit", "version": "7", "state": "READY", "reason": ""}
-        ]
+        assert sync["index"] == [{"name": "credit", "version": "7", "state": "READY", "reason": ""}]
         assert sync["statistics"]["model_stats"][0]["name"] == "credit"
 
     @pytest.mark.parametrize(
@@ -211,7 +209,9 @@ def test_float_without_fraction_is_an_integer(port: int) -> None:
 
 
 def test_version_in_the_path_is_the_release(port: int) -> None:
-    assert infer(port, {"inputs": tensors()}, path="/v2/models/credit/versions/7/infer").status == 200
+    assert (
+        infer(port, {"inputs": tensors()}, path="/v2/models/credit/versions/7/infer").status == 200
+    )
     wrong = infer(port, {"inputs": tensors()}, path="/v2/models/credit/versions/6/infer")
     assert (wrong.status, list(wrong.json)) == (404, ["error"])
 
@@ -288,7 +288,11 @@ def test_no_key_is_401_and_nan_is_missing(port: int) -> None:
 
 def test_metadata_of_nobody_is_404(port: int) -> None:
     with Wire(port) as wire:
-        for path in ("/v2/models/nobody", "/v2/models/nobody/ready", "/v2/models/credit/versions/9"):
+        for path in (
+            "/v2/models/nobody",
+            "/v2/models/nobody/ready",
+            "/v2/models/credit/versions/9",
+        ):
             answer = wire.send(request(method="GET", path=path)).answer()
             assert (answer.status, list(answer.json)) == (404, ["error"])
         answer = wire.send(request(b"", path="/v2/repository/index")).answer()
