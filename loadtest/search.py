@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from loadtest.environment import read_environment, shared_cores
+from loadtest.environment import listeners, read_environment, shared_cores
 from loadtest.knee import Knee, Probe, find_knee, judge_probe, probe_plan
 from loadtest.plan import check_plan
 from loadtest.preflight import exchange, preflight
+from loadtest.proc import cpu_seconds, tree
 from loadtest.processes import execute
 from loadtest.summary import summarise
 from loadtest.thresholds import parse_threshold
@@ -32,6 +33,7 @@ def search(
     confirm_s: float,
     width: float,
     tell: Callable[[Probe], None],
+    services: dict[str, int] | None = None,
 ) -> Knee:
     """Find the knee of the plan's targets.
 
@@ -42,6 +44,7 @@ def search(
         confirm_s: measured seconds of the confirming run.
         width: relative width of the bracket.
         tell: called after every probe.
+        services: names and process ids of the stack on this machine, when there is one.
 
     Raises:
         LoadTestError: the plan or target cannot be used; no load was sent.
@@ -51,7 +54,7 @@ def search(
     check_plan(plan)
     plan = preflight(plan)
     calm_us = _round_trip(plan)
-    usage = Usage(plan)
+    usage = Usage(plan, services or {})
 
     def measure(rate: float, phase: Any) -> Probe:
         seconds = confirm_s if phase in {"confirm", "beyond"} else plan.load.measured_s
@@ -60,10 +63,11 @@ def search(
         _cool_down(plan, calm_us)
         usage.begin()
         raw = execute(shot)
-        usage.end(rate)
+        summary = summarise(shot, raw)
+        usage.end(rate, summary.generator_cpu)
         if raw.interrupted:
             raise KeyboardInterrupt
-        probe = judge_probe(summarise(shot, raw), rate, phase)
+        probe = judge_probe(summary, rate, phase)
         tell(probe)
         return probe
 
@@ -98,15 +102,16 @@ def _cool_down(plan: Plan, calm_us: float) -> None:
 class Usage:
     """Which resource was busiest at each rate, for targets on this machine.
 
-    Reads the processor time of the processes that listen on the targets' ports (and of their
-    children), and of the generator.
+    Reads the processor time of the services that the stack's home names, else of the processes
+    that listen on the targets' ports, and what the generator itself used.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        from loadtest.environment import listeners
-
-        self._pids = {pid for t in plan.targets if t.loopback for pid in listeners(t.port)}
-        self._shares: dict[float, float] = {}
+    def __init__(self, plan: Plan, services: dict[str, int]) -> None:
+        listening = {pid for t in plan.targets if t.loopback for pid in listeners(t.port)}
+        self._groups: dict[str, set[int]] = {name: set(tree(pid)) for name, pid in services.items()}
+        if not any(listening & pids for pids in self._groups.values()):
+            self._groups = {"router": listening} if listening else {}
+        self._shares: dict[float, dict[str, float]] = {}
         self._begin: dict[int, float] = {}
         self._at = 0.0
 
@@ -114,31 +119,33 @@ class Usage:
         """Note the clocks before a run."""
         self._begin, self._at = self._cpu(), time.monotonic()
 
-    def end(self, rate: float) -> None:
-        """Note the busiest server process of a run, as a share of a core."""
+    def end(self, rate: float, generator: float) -> None:
+        """Note each group's busiest process over a run, as a share of a core."""
         spent = time.monotonic() - self._at
         after = self._cpu()
-        shares = [(after[pid] - self._begin.get(pid, 0.0)) / spent for pid in after]
-        self._shares[rate] = max(shares, default=0.0)
+        self._shares[rate] = {"generator": generator} | {
+            name: max(
+                ((after[pid] - self._begin.get(pid, 0.0)) / spent for pid in pids), default=0.0
+            )
+            for name, pids in self._groups.items()
+        }
 
     def binding(self, found: Knee) -> str:
         """What gave out at the lowest rate that failed, in words."""
-        failed = [p for p in found.probes if not p.holds]
+        failed = [probe for probe in found.probes if not probe.holds]
         if not failed:
             return "nothing gave out"
-        probe = min(failed, key=lambda p: p.rate)
+        probe = min(failed, key=lambda probe: probe.rate)
+        shares = self._shares.get(probe.rate, {})
+        name = max(shares, key=lambda name: shares[name], default="")
+        if name and shares[name] >= _BINDING_SHARE:
+            return f"CPU of {name} ({shares[name]:.0%} of a core in its busiest process)"
         if not probe.sound:
-            return "generator"
-        share = self._shares.get(probe.rate, 0.0)
-        if not self._pids:
+            return "generator: it could not keep its schedule, so the server was not the limit"
+        if not self._groups:
             return "unknown: the server runs on another machine"
-        if share >= _BINDING_SHARE:
-            return f"router CPU ({share:.0%} of a core in its busiest process)"
-        return (
-            f"not CPU of the server (its busiest process used {share:.0%} of a core): {probe.why}"
-        )
+        busiest = f"the busiest was {name} with {shares[name]:.0%} of a core" if name else ""
+        return f"no CPU ({busiest}): {probe.why}"
 
     def _cpu(self) -> dict[int, float]:
-        from loadtest.proc import cpu_seconds
-
-        return {pid: cpu_seconds(pid) for pid in self._pids}
+        return {pid: cpu_seconds(pid) for pids in self._groups.values() for pid in pids}

@@ -12,6 +12,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from loadtest.environment import Environment
     from loadtest.serverside import ServerSide
     from loadtest.statistics import Figures
     from loadtest.summary import Summary
@@ -51,6 +52,7 @@ def render(summary: Summary) -> RenderableType:
     parts.append(_timeline(summary))
     if summary.server is not None:
         parts.append(_server(summary.server))
+    parts.append(_made_on(summary.environment))
     parts.append(_verdict(summary))
     label = " LOCAL" if summary.local else ""
     kind = f"{summary.loop} loop, {summary.arrival} arrivals, {summary.profile} profile"
@@ -136,6 +138,15 @@ def _timeline(summary: Summary) -> Text:
     top = max(known)
     bars = "".join(" " if v is None else _BARS[min(int(v / top * 7.999), 7)] for v in values)
     return Text(f"p99 over time {bars} up to {show_time(top)}")
+
+
+def _made_on(e: Environment) -> Text:
+    governor = "" if e.governor == "none" else f", governor {e.governor}"
+    return Text(
+        f"made on   {e.cpu}, {e.cores} cores, kernel {e.kernel}{governor}, Python {e.python}, "
+        f"interlock {e.libraries.get('interlock', '?')}, plan {e.plan.removeprefix('sha256:')}",
+        style="dim",
+    )
 
 
 def _verdict(summary: Summary) -> Text:

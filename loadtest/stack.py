@@ -31,6 +31,14 @@ def find_demo_key(home: Path) -> str:
     return str(_document(home / "secrets" / "story.json").get("key") or "")
 
 
+def find_services(home: Path) -> dict[str, int]:
+    """Names and process ids of the stack that last ran in a home."""
+    found = _document(home / "stack.json").get("services")
+    if not isinstance(found, dict):
+        return {}
+    return {name: pid for name, pid in found.items() if isinstance(pid, int)}
+
+
 def find_release(home: Path, endpoint: str) -> ReleaseContent | None:
     """The release that this machine's router keeps for an endpoint, or None.
 

@@ -10,7 +10,7 @@ import click
 
 from loadtest.flags import build_plan, parse_seconds, target_options
 from loadtest.planning import compare, plan, report
-from loadtest.stack import find_home
+from loadtest.stack import find_home, find_services
 
 PROFILES = ("constant", "ramp", "step", "spike", "soak", "onoff")
 
@@ -153,6 +153,7 @@ def knee(**flags: Any) -> None:
     found = search(
         made, start=flags["start"], most=flags["most"], confirm_s=flags["confirm"],
         width=flags["width"], tell=tell,
+        services=find_services(find_home(flags["home"])),
     )  # fmt: skip
     if flags["out"] is not None:
         write_knee(found, flags["out"])

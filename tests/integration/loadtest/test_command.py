@@ -125,3 +125,61 @@ def test_record_file_is_sparse_and_maps_back(tmp_path):
     records = open_records(tmp_path / "r", 1000)
     records.scheduled[:] = range(1000)
     assert open_records(tmp_path / "r", 1000).scheduled[999] == 999
+
+
+def test_knee_that_lies_beyond_is_told_with_its_curve(url, tmp_path):
+    result = call(
+        "knee", "--url", url, "--body", "{}", "--start", "100", "--most", "200", "--probe", "300ms",
+        "--confirm", "300ms", "--warmup", "0s", "--slo", "err<1%", "--out", str(tmp_path),
+        "--home", str(tmp_path),
+    )  # fmt: skip
+    assert result.exit_code == 5, result.output
+    assert "the knee lies beyond" in result.output
+    assert "nothing gave out" in result.output
+    knee = msgspec.json.decode((tmp_path / "knee.json").read_bytes())
+    assert [round(probe["rate"]) for probe in knee["probes"]] == [100, 200]
+    assert (tmp_path / "knee.png").read_bytes().startswith(b"\x89PNG")
+    planned = call("plan", "--rate", "1000", "--knee", str(tmp_path))
+    assert planned.exit_code == 0
+    assert "extrapolated" in planned.output
+    assert "LOCAL" in planned.output
+
+
+def test_knee_needs_to_know_what_should_hold(url, tmp_path):
+    result = call("knee", "--url", url, "--body", "{}", "--home", str(tmp_path))
+    assert result.exit_code == 2
+    assert "what should hold" in result.output
+
+
+def test_two_targets_are_compared_in_turn(url, tmp_path):
+    result = call(
+        "compare", "--url", url, "--against", url, "--body", "{}", "--rate", "200", "--duration",
+        "300ms", "--warmup", "0s", "--runs", "1", "--home", str(tmp_path), "--json",
+    )  # fmt: skip
+    found = msgspec.json.decode(result.stdout)
+    assert (found["runs_a"], found["runs_b"]) == (1, 1)
+    assert found["verdict"] == "inconclusive"  # one run is never enough
+    assert result.exit_code == 5
+
+
+def test_stored_runs_are_compared_and_folders_without_runs_refused(url, tmp_path):
+    for side in ("a", "b"):
+        call(
+            "run", "--url", url, "--body", "{}", "--rate", "200", "--duration", "300ms",
+            "--warmup", "0s", "--out", str(tmp_path / side / "1"), "--home", str(tmp_path),
+        )  # fmt: skip
+    assert call("compare", str(tmp_path / "a"), str(tmp_path / "b")).exit_code == 5
+    (tmp_path / "empty").mkdir()
+    refused = call("compare", str(tmp_path / "a"), str(tmp_path / "empty"))
+    assert refused.exit_code == 2
+    assert "got none" in refused.output
+
+
+def test_early_end_of_a_failing_run_is_99(url, tmp_path):
+    result = call(
+        "run", "--url", url, "--body", "{}", "--rate", "3000", "--duration", "5m", "--warmup",
+        "0s", "--slo", "p50<1us", "--abort-on-fail", "--abort-delay", "100ms", "--home",
+        str(tmp_path),
+    )  # fmt: skip
+    assert result.exit_code == 99, result.output
+    assert "ended early: p50<1us had failed" in result.output
