@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
@@ -23,7 +22,9 @@ import numpy as np
 from msgspec import Struct
 
 from compiler.signing import KeyPair, b64
+from loadtest.bench.control_live import LiveFigures, measure_live
 from loadtest.bench.control_state import add_audit_rows, fill
+from loadtest.bench.http_client import Client
 from loadtest.bench.node import free_port
 from loadtest.errors import LoadTestError, TargetError
 
@@ -33,6 +34,8 @@ MANAGER = "manager@bank.example"
 LIMIT_MS = 20.0
 USERS = 50
 PER_S = 200
+PUBLISH_S = 1.0
+SUSPEND_S = 2.0
 
 READS: tuple[tuple[str, str], ...] = (
     ("models", "/models?limit=100"),
@@ -77,39 +80,6 @@ class LoadFigures(Struct, frozen=True):
     p50_ms: float
     p99_ms: float
     errors: int
-
-
-class Client:
-    """One kept connection that speaks just enough HTTP to measure without adding much."""
-
-    def __init__(self, port: int, token: str = "") -> None:
-        self._port = port
-        self._head = f"Host: bench\r\nAuthorization: Bearer {token}\r\n"
-        self._streams: Any = None
-
-    async def call(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
-        """Status and body of one request below ``/api``."""
-        if self._streams is None:
-            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
-        reader, writer = self._streams
-        content = b"" if body is None else msgspec.json.encode(body)
-        writer.write(
-            f"{method} /api{path} HTTP/1.1\r\n{self._head}Content-Type: application/json\r\n"
-            f"Content-Length: {len(content)}\r\n\r\n".encode()
-            + content
-        )
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-        length = int(head.split("content-length:")[1].split("\r\n")[0])
-        answer = await reader.readexactly(length)
-        if "connection: close" in head:
-            await self.close()
-        return int(head[9:12]), answer
-
-    async def close(self) -> None:
-        """Close the connection."""
-        if self._streams is not None:
-            self._streams[1].close()
-            self._streams = None
 
 
 @contextlib.contextmanager
@@ -165,22 +135,15 @@ async def log_in(port: int, bootstrap_token: str) -> str:
     """A manager's session on a fresh database."""
     client = Client(port)
     admin = {"name": "Admin", "email": ADMIN, "password": PASSWORD}
-    await _expect(client, "/bootstrap", {"token": bootstrap_token, **admin})
-    token = await _expect(client, "/login", {"email": ADMIN, "password": PASSWORD})
+    await client.expect("POST", "/bootstrap", {"token": bootstrap_token, **admin})
+    token = await client.expect("POST", "/login", {"email": ADMIN, "password": PASSWORD})
     await client.close()
     client = Client(port, token["token"])
     person = {"name": "Mia", "email": MANAGER, "password": PASSWORD, "role": "manager"}
-    await _expect(client, "/users", person)
-    session = await _expect(client, "/login", {"email": MANAGER, "password": PASSWORD})
+    await client.expect("POST", "/users", person)
+    session = await client.expect("POST", "/login", {"email": MANAGER, "password": PASSWORD})
     await client.close()
     return str(session["token"])
-
-
-async def _expect(client: Client, path: str, body: Any) -> Any:
-    status, answer = await client.call("POST", path, body)
-    if status not in (200, 201):
-        raise LoadTestError(f"POST {path} answered {status}: {answer.decode()[:300]}")
-    return msgspec.json.decode(answer)
 
 
 async def read_each(port: int, token: str, rows: int, calls: int) -> list[ReadFigures]:
@@ -231,18 +194,27 @@ async def many_users(port: int, token: str, rows: int, seconds: float) -> LoadFi
 @click.option("--calls", default=100, show_default=True, help="Calls per route and size.")
 @click.option("--seconds", default=10.0, show_default=True, help="Length of the load.")
 @click.option("--database", help="A migrated, empty database; default: one of its own.")
+@click.option(
+    "--live",
+    type=click.Path(exists=True, path_type=Path),
+    help="Home of a running demo stack: measure only publish, suspend and resume on it.",
+)
 @click.option("--json", "as_json", is_flag=True)
 @click.pass_context
 def control(
     ctx: click.Context,
+    *,
     audit_rows: str,
     calls: int,
     seconds: float,
     database: str | None,
-    *,
+    live: Path | None,
     as_json: bool,
 ) -> None:
     """Read routes and fifty users, with 1,000 models, 10,000 versions and growing evidence."""
+    if live is not None:
+        _show_live(ctx, asyncio.run(measure_live(live)), as_json=as_json)
+        return
     sizes = [int(size) for size in audit_rows.split(",")]
     reads: list[ReadFigures] = []
     loads: list[LoadFigures] = []
@@ -271,6 +243,18 @@ def control(
     _show(reads, loads, sizes, click.echo, as_json=as_json)
     slow = [figure for figure in reads if figure.p99_ms > LIMIT_MS]
     if slow or any(load.errors for load in loads):
+        ctx.exit(4)
+
+
+def _show_live(ctx: click.Context, figures: LiveFigures, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(msgspec.json.encode(figures).decode())
+    else:
+        click.echo(f"until {figures.connections} connections over all workers follow, seconds")
+        click.echo(f"publish  {figures.publish_s:.3f}  (limit {PUBLISH_S})")
+        click.echo(f"suspend  {figures.suspend_s:.3f}  (limit {SUSPEND_S})")
+        click.echo(f"resume   {figures.resume_s:.3f}")
+    if figures.publish_s > PUBLISH_S or figures.suspend_s > SUSPEND_S:
         ctx.exit(4)
 
 
