@@ -210,6 +210,30 @@ def certificate(
 
 
 @audit.command()
+@click.argument("record", type=click.UUID)
+@click.option("--subject", help="Whom it was about; only a release with a split needs it.")
+@HOME
+@JSON
+def replay(record: UUID, subject: str | None, home: Path | None, as_json: bool) -> None:
+    """Decide a recorded request again, with its release and packages, and compare."""
+    from interlock.replay import read_case
+    from interlock.replay import replay as again
+    from serving.store import ArtifactStore
+
+    case = _with_database(home, lambda c: read_case(c, record))
+    store = ArtifactStore.open(read_environment(home=home).artifact_store)
+    found = again(case, store, subject)
+    if as_json:
+        click.echo(msgspec.json.encode(found))
+    else:
+        click.echo(f"{found.verdict}: record {found.record}")
+        for each in found.differences:
+            click.echo(f"  {each.field}: recorded {each.recorded!r}, now {each.replayed!r}")
+    if found.verdict == "different":
+        sys.exit(FAILED)
+
+
+@audit.command()
 @click.option("--wait", "wait_s", type=click.FloatRange(0), default=0.0,
               help="Seconds to wait until nothing is left.")  # fmt: skip
 @HOME
