@@ -108,7 +108,7 @@ def _indices(
         index = np.fromiter((known.get(v, unseen) for v in values), np.intp, count=len(values))
     else:
         index = np.fromiter(
-            (missing if v != v else known.get(v, unseen) for v in values.tolist()),  # noqa: PLR0124 - NaN
+            (missing if v != v else known.get(v, unseen) for v in values.tolist()),
             np.intp,
             count=len(values),
         )

@@ -27,6 +27,7 @@ PROBABILITY_TOLERANCE = 1e-5
 RELATIVE_TOLERANCE = 1e-5
 TRAINING_ROWS = 20_000
 GRID_ROWS = 6_000
+BASE_ROWS = 16
 SHOWN_ROWS = 5
 BATCH_SIZES = (1, 2, 3, 7, 64, 1000)
 MIN_ROWS = (1, 2, 4, 8, 16)
@@ -158,6 +159,8 @@ def grid(
     if len(boundary) > GRID_ROWS:
         chosen = random.choice(len(boundary), GRID_ROWS, replace=False)
         boundary = [boundary[index] for index in sorted(chosen)]
+    # each value on several rows: only some of them reach the node that tests it
+    boundary *= min(BASE_ROWS, max(1, GRID_ROWS // max(len(boundary), 1)))
     per_feature = 3
     missing: list[tuple[int, Any]] = [
         (p, None) for p in range(len(names)) for _ in range(per_feature)

@@ -97,7 +97,7 @@ def _candidates(
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or value != value  # noqa: PLR0124 - NaN is the one unequal to itself
+    return value is None or value != value
 
 
 class _Asker:

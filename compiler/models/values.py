@@ -134,7 +134,7 @@ def word_column(name: str, values: Sequence[Any] | NDArray[Any]) -> NDArray[np.o
     for row, value in enumerate(values):
         if type(value) is str:
             out[row] = value
-        elif value is None or value != value:  # noqa: PLR0124 - NaN is the one unequal to itself
+        elif value is None or value != value:
             out[row] = None
         elif isinstance(value, str):  # numpy.str_ would not compare equal in every encoder
             out[row] = str(value)

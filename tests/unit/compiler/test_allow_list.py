@@ -13,6 +13,7 @@ from compiler.models.recipe import Preprocessing, Recipe, RecipeError
 from compiler.models.supported import SUPPORTED, UnsupportedEstimatorError, by_class, by_word
 from compiler.schema import Feature, OutputSchema
 from serving.engine import Engine
+from serving.explain.explainer import load_explainer
 
 ROWS = 240
 FEATURES = {
@@ -121,6 +122,21 @@ def test_estimator_exports_exactly_and_is_served(tmp_path, entry):
         assert outputs.clusters.tolist() == pipeline.predict(matrix).tolist()
         nearest = pipeline.transform(matrix).min(axis=1)
         np.testing.assert_allclose(outputs.distances, nearest, rtol=1e-4)
+
+
+@pytest.mark.parametrize("entry", SUPPORTED, ids=lambda entry: f"{entry.task}-{entry.word}")
+def test_estimator_is_explained_and_adds_up(tmp_path, entry):
+    params = (SMALL_REGRESSION if entry.task == "regression" else SMALL).get(entry.word, {})
+    _, _, info = build(tmp_path, Recipe(entry.task, entry.word, params, seed=3))
+    explainer = load_explainer(info.path)
+    columns, _ = table()
+    assert explainer.method == {"other": "permutation"}.get(entry.family, entry.family)
+    for row in (0, 7):
+        found = explainer.explain({name: columns[name][row] for name in columns})
+        assert found.state == "ok"
+        assert set(found.phi) == {"amount", "months", "owns", "region", "job"}
+        total = found.base + sum(found.phi.values())
+        assert total == pytest.approx(found.output, rel=1e-3, abs=1e-3)
 
 
 @pytest.mark.parametrize(
