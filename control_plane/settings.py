@@ -82,7 +82,9 @@ class WorkerSettings(Struct, frozen=True):
     redis_url: str | None = None
     name: str = ""
     """Shown in the job list; default host and process id."""
-    lease_s: int = 60
+    master_key: Path | None = None
+    """Key that opens connection secrets; without it databases cannot be imported from."""
+    lease_s: int = 15
     """A job whose worker is silent this long is taken over."""
     poll_s: float = 1.0
     """How often the queue is looked at when nobody rings."""

@@ -21,7 +21,7 @@ _INT = r"^[+-]?(0|[1-9]\d{0,17})$"
 _FLOAT = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?$"
 _PADDED = r"^[+-]?0\d"  # 007 is a code, not a number
 _DATE = r"^\d{4}-\d{2}-\d{2}$"
-_TIME = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d{1,6})?(Z|[+-]\d{2}:\d{2})?$"
+_TIME = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d{1,6})?(Z|[+-]\d{2}(:\d{2})?)?$"
 _BOOL = r"^([Tt]rue|[Ff]alse|TRUE|FALSE)$"
 
 _PATTERNS: dict[FeatureType, str] = {
@@ -151,7 +151,7 @@ def typed(column: pa.Array, kind: FeatureType) -> pa.Array:
 
 
 def _times(column: pa.Array) -> pa.Array:
-    zoned = pc.match_substring_regex(column, r"(Z|[+-]\d{2}:\d{2})$")
+    zoned = pc.match_substring_regex(column, r"(Z|[+-]\d{2}(:\d{2})?)$")
     full = pc.if_else(zoned, column, pc.binary_join_element_wise(column, "Z", ""))
     times: Any = full.cast(pa.timestamp("us", tz="UTC"))
     return times

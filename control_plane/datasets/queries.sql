@@ -50,3 +50,19 @@ INSERT INTO snapshots
 SELECT $1, coalesce(max(number), 0) + 1, $2, $3, $4, $5, $6, $7, $8, $9
 FROM snapshots WHERE dataset = $1
 RETURNING number
+
+-- name: add_connection
+INSERT INTO data_connections (name, kind, options, secret, key_id, created_by)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (name) DO NOTHING
+RETURNING name
+
+-- name: connections
+-- Never the secret.
+SELECT name, kind, options, key_id, created_by, created_at FROM data_connections ORDER BY name
+
+-- name: connection
+SELECT name, kind, options, secret, key_id FROM data_connections WHERE name = $1
+
+-- name: drop_connection
+DELETE FROM data_connections WHERE name = $1 RETURNING name

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Request, Response, delete, get, post
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
-from control_plane.datasets import service, store
+from control_plane.datasets import connections, service, store
+from control_plane.datasets.connections import ConnectionRow, NewConnection, NewImport
 from control_plane.datasets.errors import DataError
 from control_plane.datasets.files import SnapshotFiles
 from control_plane.datasets.schemas import (
@@ -114,7 +115,43 @@ async def read_snapshot(pool: Pool, name: FromPath[str], which: FromPath[str]) -
         return await service.find_snapshot(connection, name, which)
 
 
+@post("/connections", guards=[require("datasets.write")])
+async def add_connection(
+    pool: Pool, user: User, settings: Settings, data: JSONBody[NewConnection]
+) -> ConnectionRow:
+    """Keep a database to import from; its password is sealed and never shown again."""
+    async with pool.transaction() as connection:
+        return await connections.add(connection, data, settings.master_key, user.email)
+
+
+@get("/connections", guards=[require("datasets.read")])
+async def list_connections(pool: Pool) -> list[ConnectionRow]:
+    """Databases to import from, without their secrets."""
+    async with pool.connection() as connection:
+        return await connections.listing(connection)
+
+
+@delete("/connections/{name:str}", guards=[require("datasets.write")])
+async def drop_connection(pool: Pool, user: User, name: FromPath[str]) -> None:
+    """Forget a database and its password."""
+    async with pool.transaction() as connection:
+        await connections.drop(connection, name, user.email)
+
+
+@post("/datasets/{name:str}/imports", guards=[require("datasets.write")], status_code=202)
+async def start_import(
+    pool: Pool, user: User, name: FromPath[str], data: JSONBody[NewImport]
+) -> dict[str, str]:
+    """Import the answer of a query from a database as a snapshot; answers the job to watch."""
+    async with pool.transaction() as connection:
+        return {"job": str(await service.start_import(connection, name, data, user.email))}
+
+
 ROUTE_HANDLERS = [
+    add_connection,
+    list_connections,
+    drop_connection,
+    start_import,
     declare_dataset,
     list_datasets,
     read_dataset,

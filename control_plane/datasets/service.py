@@ -8,11 +8,12 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
 from control_plane import adminlog
-from control_plane.datasets import store
+from control_plane.datasets import connections, store
 from control_plane.datasets.errors import DataError, DeclarationError
 from control_plane.datasets.files import SnapshotFiles
 from control_plane.datasets.ingest import ingest
@@ -183,3 +184,30 @@ async def register(
         snapshot.findings,
         new,
     )
+
+
+async def start_import(
+    connection: Connection, dataset: str, asked: connections.NewImport, user: str
+) -> UUID:
+    """Queue an import inside a transaction.
+
+    Raises:
+        NotFoundError: no such dataset or connection.
+        DataError: no query, or a time limit out of bounds.
+    """
+    await find(connection, dataset)
+    await connections.find(connection, asked.connection)
+    if not asked.query.strip():
+        raise DataError("expected a query", code="source.query", at="query")
+    if not 1.0 <= asked.timeout_s <= 86_400.0:
+        raise DataError(
+            f"expected a timeout from 1 to 86400 s, got {asked.timeout_s}",
+            code="source.timeout",
+            at="timeout_s",
+        )
+    payload = {"dataset": dataset, **msgspec.to_builtins(asked)}
+    job, _ = await jobs.enqueue(connection, "import", payload, created_by=user)
+    await adminlog.note(
+        connection, user, "dataset.import", dataset, connection_name=asked.connection
+    )
+    return job

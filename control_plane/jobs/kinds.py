@@ -14,6 +14,7 @@ Work = Callable[[Task], Awaitable[dict[str, Any]]]
 
 KINDS: dict[str, str] = {
     "ingest": "control_plane.datasets.work:run",
+    "import": "control_plane.datasets.imports:run",
     "train": "control_plane.training.train:run",
     "validate": "control_plane.validation.work:run",
 }

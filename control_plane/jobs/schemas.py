@@ -94,6 +94,7 @@ class Order(Struct, frozen=True):
         artifact_store: where packages and snapshots live.
         home: folder for temporary files.
         builder_key: file of the key that signs packages.
+        master_key: file of the key that opens connection secrets; empty without one.
     """
 
     claim: Claim
@@ -101,6 +102,7 @@ class Order(Struct, frozen=True):
     artifact_store: str
     home: str
     builder_key: str
+    master_key: str = ""
 
 
 class Progress(Struct, frozen=True, tag="progress"):

@@ -208,6 +208,7 @@ class Hold:
                 settings.artifact_store,
                 str(settings.home),
                 str(settings.builder_key),
+                str(settings.master_key or ""),
             )
         )
         async for event in self._slot.events():
