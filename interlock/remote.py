@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import click
@@ -74,6 +74,14 @@ class Remote:
         self._sessions = load_sessions()
         self.person = person or self._sessions.current.get(self.url, "")
         self._client = httpx.Client(base_url=self.url, timeout=TIMEOUT_S)
+
+    def __enter__(self) -> Self:
+        """Connect at the first call."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connection."""
+        self._client.close()
 
     @property
     def token(self) -> str:
@@ -202,7 +210,7 @@ def remote_command(command: Callable[..., Any]) -> Callable[..., Any]:
         **given: Any,
     ) -> Any:
         place = Home(home or default_home())
-        remote = Remote(url or find_url(place), place, person, as_json=as_json)
-        return command(remote=remote, **given)
+        with Remote(url or find_url(place), place, person, as_json=as_json) as remote:
+            return command(remote=remote, **given)
 
     return run

@@ -158,6 +158,47 @@ def compare(remote: Remote, model: str, before: int, after: int) -> None:
     show_rows(answer["differences"], columns, as_json=remote.as_json, empty="nothing differs")
 
 
+@registry.command("alias")
+@click.argument("model")
+@click.argument("alias")
+@click.argument("version", type=int, required=False)
+@remote_command
+def move_alias(remote: Remote, model: str, alias: str, version: int | None) -> None:
+    """Point an alias at a version; without one, take it away."""
+    answer = remote.call("PUT", f"/models/{model}/aliases/{alias}", {"version": version})
+    show_facts(answer, ("name", "tier", "aliases"), as_json=remote.as_json)
+
+
+@registry.command("tier")
+@click.argument("model")
+@click.argument("tier", type=click.Choice(["low", "standard", "high"]))
+@remote_command
+def set_tier(remote: Remote, model: str, tier: str) -> None:
+    """Say how much hangs on a model; a high-tier version needs two approvals."""
+    answer = remote.call("PUT", f"/models/{model}/tier", {"tier": tier})
+    show_facts(answer, ("name", "tier", "aliases"), as_json=remote.as_json)
+
+
+@registry.command("retire")
+@click.argument("target", metavar="MODEL@VERSION")
+@click.option("--reason", required=True)
+@remote_command
+def retire(remote: Remote, target: str, reason: str) -> None:
+    """Retire a version that nothing serves any more."""
+    answer = remote.call("POST", version_path(target) + "/retire", {"reason": reason})
+    show_facts(answer, STANDING, as_json=remote.as_json)
+
+
+@registry.command("terminate")
+@click.argument("target", metavar="MODEL@VERSION")
+@click.option("--reason", required=True)
+@remote_command
+def terminate(remote: Remote, target: str, reason: str) -> None:
+    """Kill switch: what serves this version falls to its safe default."""
+    answer = remote.call("POST", version_path(target) + "/terminate", {"reason": reason})
+    show_facts(answer, STANDING, as_json=remote.as_json)
+
+
 def _print_report(remote: Remote, path: str, name: str) -> None:
     content = remote.call("GET", f"{path}/reports/{name}")
     if isinstance(content, bytes):

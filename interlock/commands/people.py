@@ -133,6 +133,32 @@ def roles(remote: Remote) -> None:
         click.echo(f"  because {pair['why']}")
 
 
+@users.command("service")
+@click.argument("name")
+@click.option("--owner", required=True, help="Who answers for what it does.")
+@click.option("--role", required=True)
+@remote_command
+def create_service(remote: Remote, name: str, owner: str, role: str) -> None:
+    """Create a service account."""
+    body = {"name": name, "owner": owner, "role": role}
+    show_facts(remote.call("POST", "/services", body), PERSON, as_json=remote.as_json)
+
+
+@users.command("token")
+@click.argument("service")
+@click.option("--name", required=True)
+@click.option("--days", default=90, show_default=True)
+@click.option("--scope", multiple=True, help="Permission words at most; default: the account's.")
+@remote_command
+def create_token(
+    remote: Remote, service: str, name: str, days: int, scope: tuple[str, ...]
+) -> None:
+    """Make a token of a service account; it is shown once."""
+    body = {"name": name, "days": days, "scope": list(scope) or None}
+    answer = remote.call("POST", f"/services/{service}/tokens", body)
+    show_facts(answer, ("id", "token", "expires_at"), as_json=remote.as_json)
+
+
 @click.group()
 def roster() -> None:
     """Whose signatures count."""
