@@ -153,6 +153,12 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("INTERLOCK_PASSWORD", "asked for", "Password, for scripts.", "terminal"),
     Variable("INTERLOCK_NEW_PASSWORD", "asked for", "New password, for scripts.", "terminal"),
     Variable("INTERLOCK_KEY", "-", "Routing key of the load tester.", "loadtest"),
+    Variable(
+        "INTERLOCK_AGENT_TOKEN",
+        "-",
+        "Shared secret of a load-test agent and those who send it plans.",
+        "loadtest",
+    ),
 )
 
 
@@ -316,6 +322,7 @@ def worker_settings(env: Environment) -> WorkerSettings:
         home=env.home.path,
         builder_key=env.builder_key,
         redis_url=env.redis_url,
+        master_key=env.master_key if env.master_key.exists() else None,
     )
 
 
