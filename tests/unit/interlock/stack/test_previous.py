@@ -23,7 +23,10 @@ def home(open_folder) -> Home:
 @pytest.fixture
 def child(home):
     environment = {**os.environ, "INTERLOCK_HOME": str(home.path)}
-    with subprocess.Popen([sys.executable, "-c", "input()"], env=environment, stdin=-1) as process:
+    words = [sys.executable, "-c", "print(flush=True); input()"]
+    with subprocess.Popen(words, env=environment, stdin=-1, stdout=-1) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # its environment can be read once it runs
         yield process
         process.kill()
 
