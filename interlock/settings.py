@@ -123,8 +123,8 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(
         "INTERLOCK_MASTER_KEY",
         "`HOME/secrets/master.key`",
-        "File of the key that protects connection secrets.",
-        "control-plane",
+        "File of the key that protects connection secrets and sensitive features.",
+        "control-plane, worker, shipper, explainer",
     ),
     Variable(
         "INTERLOCK_BOOTSTRAP_TOKEN",
