@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from compiler.models.parity import ParityReport
 from compiler.models.portable import emit_portable
 from compiler.models.recipe import Recipe
 from compiler.models.session import RUNTIME_VERSION, open_session, run_rows
-from compiler.package import Manifest, read_package, write_package
+from compiler.package import OBSERVED, Manifest, read_package, write_package, write_synced
 from compiler.schema import FeatureMap, OutputSchema
 
 GOLDEN_ROWS = 64
@@ -87,6 +88,7 @@ def build_package(
         ParityError: the graphs do not answer as the pipeline does; shows the rows.
     """
     tell = progress or _silent
+    begun = time.monotonic()
     tell("lowering encoders", 0.0)
     lowered = lower(getattr(pipeline, "inner", pipeline), X, features)
     tell("converting", 0.1)
@@ -126,6 +128,12 @@ def build_package(
         files={},
     )
     digest, path = write_package(manifest, files, out_dir)
+    observed = {
+        "host": host_class(),
+        "runtime": RUNTIME_VERSION,
+        "build_s": time.monotonic() - begun,
+    }
+    write_synced(path / OBSERVED, msgspec.json.encode(observed))
     tell("done", 1.0)
     return PackageInfo(digest, path, parity, read_package(path, expected_digest=digest).manifest)
 

@@ -59,7 +59,7 @@ def run_rows(
     rows: NDArray[np.float32],
     *,
     min_rows: int = 1,
-    chunk: int = 4096,
+    chunk: int = 1000,
 ) -> list[NDArray[Any]]:
     """Outputs of a lowered graph for any number of rows, padded and cut into chunks.
 

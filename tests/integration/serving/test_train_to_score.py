@@ -48,3 +48,16 @@ def test_one_row_alone_equals_the_same_row_among_many_bit_for_bit(tmp_path, esti
     assert [score(kind(**applicant(row))) for row in range(1000)] == [
         many.row(row) for row in range(1000)
     ]
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_rows_answer_alike_in_batches_of_any_size_bit_for_bit(tmp_path, estimator):
+    model = Engine.load(signed_package(tmp_path, estimator=estimator).folder)
+    _, columns, _ = german_credit()
+    rows = np.tile(model.encode_columns(columns, 1000), (3, 1))
+    whole = model.score_rows(rows).probabilities
+    random = np.random.default_rng(6)
+    for size in random.integers(1, 3000, 40):
+        start = int(random.integers(0, 3000 - size + 1))
+        part = model.score_rows(rows[start : start + size]).probabilities
+        assert part.tobytes() == whole[start : start + size].tobytes(), size

@@ -193,3 +193,8 @@ def test_reasons_say_when_a_value_was_not_given():
     assert in_words(found, {}, {"debt": Feature("float")}) == (
         "debt (not given) lowered the probability of good by 1.000",
     )
+
+
+def test_cost_of_an_explanation_is_measured(tmp_path):
+    explainer = load_explainer(signed_package(tmp_path).folder)
+    assert 0 < explainer.measure_us(applicant(0), calls=2) < 1e6
