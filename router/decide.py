@@ -157,6 +157,7 @@ class Decider:
         next_id, append, subject_ref = desk.next_id, self._append, desk.subject_ref
         values, meter = desk.counters.values, self._meter
         buckets, bucket_slot, sum_slot = desk.buckets, meter.bucket_slot, meter.sum_slot
+        slow_us = desk.slow_us
         durability, retention = policies.durability, policies.retention_class
         explain_all = policies.explain == "all"
         explain_adverse = policies.explain == "adverse"
@@ -237,6 +238,8 @@ class Decider:
                     )
                 )
             )
+            if elapsed_us > slow_us:
+                desk.slow.append((name, uuid_text(record_id).decode(), elapsed_us))
             values[bucket_slot + bisect_left(buckets, elapsed_us)] += 1
             values[sum_slot] += elapsed_us
             values[arm.slots[decision_index]] += 1

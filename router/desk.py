@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,8 @@ BUCKETS_US = (
 )
 """Upper ends of the latency histogram, microseconds; one more slot holds everything above."""
 
+MAX_SLOW = 20
+"""Slow requests that are named between two looks."""
 MAX_TOLERATED = 64
 """Different names of tolerated features that are counted apart, per endpoint."""
 
@@ -136,6 +139,8 @@ class Desk:
         next_id: UUIDv7 of a time in ns.
         subject_ref: keyed hash of a subject.
         buckets: upper ends of the latency histogram, microseconds.
+        slow_us: requests slower than this are named in the log.
+        slow: those since the last look.
     """
 
     def __init__(
@@ -145,6 +150,8 @@ class Desk:
         spool: SegmentWriter,
         counters: Counters,
         hasher: SubjectHasher,
+        *,
+        slow_ms: int = 250,
     ) -> None:
         self.node = node
         self.worker = worker
@@ -155,6 +162,8 @@ class Desk:
         self.subject_ref = hasher.ref
         self.subject_key_id = hasher.key_id
         self.buckets = BUCKETS_US
+        self.slow_us = slow_ms * 1000
+        self.slow: deque[tuple[str, str, int]] = deque(maxlen=MAX_SLOW)
 
     def meter(self, endpoint: Endpoint) -> Meter:
         """Counter slots of an endpoint."""
@@ -190,6 +199,13 @@ class Desk:
         except SpoolFull:
             self.counters.add("interlock_audit_records_dropped_total")
             return self.spool.drop()
+
+    def log_slow(self) -> None:
+        """Name the requests that were slow since the last call; at most a handful."""
+        while self.slow:
+            endpoint, record_id, elapsed_us = self.slow.popleft()
+            self.counters.add("interlock_slow_requests_total")
+            _log.warning("slow: %s %s took %.1f ms", endpoint, record_id, elapsed_us / 1000)
 
     def report(self, message: str, *arguments: object) -> None:
         """Log a failure of ours; the exception comes last."""

@@ -38,6 +38,7 @@ from router.release.feed import Feed
 from router.release.load import ModelShelf
 from router.settings import RouterSettings
 from router.subject import ensure_subject_key, load_subject_key
+from router.tls import Tls
 from serving.audit.segment import SegmentWriter
 from serving.store import ArtifactStore
 
@@ -89,6 +90,7 @@ class Worker:
             self.plane.idempotency = self._idempotency()
             self.door = Door(self.plane)
             self.slow_lane = SlowLane(self.plane)
+            self.tls = Tls(self.settings.tls) if self.settings.tls is not None else None
             self.server = server = self._server()
             store = await asyncio.to_thread(ArtifactStore.open, self.settings.artifact_store)
             loader = ReleaseLoader(self.root_public, ModelShelf(store))
@@ -124,7 +126,14 @@ class Worker:
         )
         counters = Counters(settings.metrics_dir, self.number)
         try:
-            yield Desk(settings.node, self.number, spool, counters, self.hasher)
+            yield Desk(
+                settings.node,
+                self.number,
+                spool,
+                counters,
+                self.hasher,
+                slow_ms=settings.slow_ms,
+            )
         finally:
             await asyncio.to_thread(spool.close)
             counters.close()
@@ -171,6 +180,9 @@ class Worker:
             timeout_graceful_shutdown=int(self.settings.http.drain_s),
             backlog=4096,
         )
+        config.load()
+        if self.tls is not None:
+            config.ssl = self.tls.context
         return Server(config)
 
     async def _announce(
@@ -228,6 +240,9 @@ class Worker:
             counters.values[connections] = len(state.connections)
             counters.values[in_flight] = len(state.tasks)
             counters.values[records] = spool.last_seq
+            self.plane.desk.log_slow()
+            if self.tls is not None:
+                self.tls.refresh()
             if now >= summary_at:
                 summary_at = now + SUMMARY_S
                 self.plane.refusals.flush(time.time_ns())
@@ -293,6 +308,8 @@ def check_settings(settings: RouterSettings) -> None:
             ) from error
     if settings.subject_key is not None:
         load_subject_key(settings.subject_key)
+    if settings.tls is not None:
+        Tls(settings.tls)
     ArtifactStore.open(settings.artifact_store)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import Callable, Mapping
+
+import msgspec
 
 from compiler.errors import AppError
 from router.decide import Decider
@@ -143,7 +146,11 @@ class Plane:
         try:
             if head.error is not None:
                 return self.refuse(head, head.error)
-            return self._handlers[route.name](self, head, body)
+            if not head.timing:
+                return self._handlers[route.name](self, head, body)
+            started = time.perf_counter_ns()
+            answer = self._handlers[route.name](self, head, body)
+            return timed(answer, time.perf_counter_ns() - started)
         except AppError as error:
             return self.refuse(head, error)
         except Exception as error:
@@ -272,6 +279,13 @@ class Plane:
                 "the compressed body is cut off or has more behind it", code="body.encoding"
             )
         return plain
+
+
+def timed(answer: Answer, elapsed_ns: int) -> Reply:
+    """An answer that says how long it took."""
+    reply = answer if isinstance(answer, Reply) else Reply(200, answer)
+    header = (b"server-timing", b"total;dur=%.3f" % (elapsed_ns / 1e6))
+    return msgspec.structs.replace(reply, headers=(*reply.headers, header))
 
 
 def is_loopback(bind: str) -> bool:

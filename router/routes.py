@@ -113,6 +113,8 @@ ROUTES: tuple[Route, ...] = (
         "fast",
         "Refused: endpoints are suspended by their owner",
     ),
+    _route("GET", "/openapi.json", "openapi", "fast", "This description for machines"),
+    _route("GET", "/docs", "docs", "fast", "This description for people"),
     _route("GET", "/metrics", "metrics", "slow", "Counters in the Prometheus text format"),
 )
 

@@ -62,6 +62,19 @@ class RouterProcess:
             select.select([], [], [], 0.02)
         raise AssertionError(f"the router was not ready: {self.log.read_text()}")
 
+    def wait_listening(self) -> int:
+        """Wait for every worker without asking one (over TLS, say); the port."""
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline and self.process.poll() is None:
+            text = self.log.read_text()
+            if len(re.findall(r"worker \d+ serves", text)) >= self.settings.workers:
+                found = re.search(r"workers on [^ ]*:(\d+)", text)
+                assert found is not None
+                self.port = int(found[1])
+                return self.port
+            select.select([], [], [], 0.02)
+        raise AssertionError(f"the router does not listen: {self.log.read_text()}")
+
     def workers(self) -> dict[int, int]:
         """Process id by worker number."""
         found = {}

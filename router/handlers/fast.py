@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from router.handlers import health, infer, metadata
+from router.handlers import docs, health, infer, metadata
 from router.handlers.events import events
 from router.handlers.predict import predict
 from router.plane import FastHandler
@@ -10,6 +10,8 @@ from router.plane import FastHandler
 FAST_HANDLERS: dict[str, FastHandler] = {
     "predict": predict,
     "infer": infer.infer,
+    "openapi": docs.openapi,
+    "docs": docs.docs,
     "outcomes": events,
     "overrides": events,
     "live": health.live,

@@ -146,3 +146,23 @@ def test_stream_of_nobody_is_refused_before_its_first_line(port: int) -> None:
         raw = request(b"x\n", key=KEY, path="/v1/stream/other")
         answer = wire.send(raw).answer()
         assert (answer.status, answer.code) == (403, "key.endpoint")
+
+
+def test_description_has_the_features_of_the_release(port: int) -> None:
+    with Wire(port) as wire:
+        answer = wire.send(request(method="GET", path="/openapi.json")).answer()
+        page = wire.send(request(method="GET", path="/docs")).answer()
+    described: Any = answer.json
+    schema = described["components"]["schemas"]["credit.request"]["oneOf"][0]
+    features = schema["properties"]["features"]
+    assert list(features["properties"]) == list(world.features()) == features["required"]
+    assert "/v1/predict/credit" in described["paths"]
+    assert page.headers[b"content-type"].startswith(b"text/html")
+    assert b"<script" not in page.body
+    assert b"credit.request" in page.body
+
+
+def test_time_is_told_when_asked_for(port: int) -> None:
+    answer = post(port, "/v1/predict", world.body(3), b"X-Server-Timing: 1")
+    assert answer.headers[b"server-timing"].startswith(b"total;dur=")
+    assert b"server-timing" not in post(port, "/v1/predict", world.body(3)).headers
