@@ -51,17 +51,18 @@ def parse_target(url: str) -> Target:
     Raises:
         LoadTestError: another scheme, no host, or a port that is not a number.
     """
-    parts = urlsplit(url if "://" in url else f"http://{url}")
+    refused = LoadTestError(
+        f"expected a URL like http://127.0.0.1:8080, got {url!r}",
+        at="--url",
+        hint="give scheme, host and port; paths are chosen by --endpoint or --path",
+    )
     try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
         port = parts.port
     except ValueError:
-        port = -1
-    if parts.scheme not in {"http", "https"} or not parts.hostname or port == -1:
-        raise LoadTestError(
-            f"expected a URL like http://127.0.0.1:8080, got {url!r}",
-            at="--url",
-            hint="give scheme, host and port; paths are chosen by --endpoint or --path",
-        )
+        raise refused from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
+        raise refused
     tls = parts.scheme == "https"
     return Target(parts.hostname, port or (443 if tls else 80), tls)
 

@@ -130,7 +130,12 @@ def read_trace(path: Path) -> tuple[float, ...]:
         LoadTestError: no numbers, a word among the numbers, or a time before the one above it.
     """
     offsets: list[float] = []
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise LoadTestError(f"cannot read it: {error.strerror}", at=str(path)) from None
+    except UnicodeDecodeError:
+        raise LoadTestError("expected lines of numbers, got no text", at=str(path)) from None
     for number, line in enumerate(lines, 1):
         cell = line.split(",")[0].strip()
         if not cell or cell.startswith("#"):
