@@ -1,5 +1,6 @@
 """The stack's life: it restarts what dies, drains in order and leaves nothing behind."""
 
+import asyncio
 import os
 import signal
 import stat
@@ -8,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from interlock.stack.probe import http_status
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +57,9 @@ def test_killed_process_is_replaced(name, stack, wait_for_end):
 
 
 def test_stop_drains_in_order_and_leaves_nothing(stack, module_home, processes_of):
+    port = stack.state()["ports"]["control_plane"]
+    while asyncio.run(http_status("127.0.0.1", port, "/readyz")) != 200:
+        assert stack.process.poll() is None  # it was killed above and is on its way back
     assert stack.stop() == 0
     log = (module_home / "logs" / "interlock.log").read_text().splitlines()
     ended = [line.split()[2] for line in log if line.endswith(" is stopped")]
