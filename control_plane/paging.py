@@ -22,6 +22,8 @@ MAX_LIMIT = 1000
 
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="rows at most")]
 """A page size in the query of a route."""
+Whole = Annotated[int | None, QueryParameter(ge=0, lt=2**31)]
+"""A whole number in the query of a route that a database integer can hold."""
 Cursor = Annotated[str, QueryParameter(max_length=400, description="`next` of the page before")]
 """A cursor in the query of a route; empty for the first page."""
 
@@ -37,7 +39,7 @@ class Page(Struct, Generic[T], frozen=True):
 class TimeCursor(Struct, frozen=True, array_like=True):
     """Place in a list ordered by time, newest first, with the id as a tie breaker."""
 
-    at: datetime
+    at: Annotated[datetime, msgspec.Meta(tz=True)]
     id: UUID
 
 

@@ -12,7 +12,7 @@ from control_plane.audit import service
 from control_plane.audit.schemas import Evidence, Filters, RecordRow
 from control_plane.deps import Pool, Settings, User, require
 from control_plane.errors import NotFoundError
-from control_plane.paging import DEFAULT_LIMIT, Cursor, Limit, Page
+from control_plane.paging import DEFAULT_LIMIT, Cursor, Limit, Page, Whole
 
 
 @get("/audit/records", guards=[require("audit.read")])
@@ -26,10 +26,10 @@ async def list_records(
     request_id: FromQuery[str | None] = None,
     decision: FromQuery[str | None] = None,
     model: FromQuery[str | None] = None,
-    version: FromQuery[int | None] = None,
+    version: Whole = None,
     rule: FromQuery[str | None] = None,
-    release: FromQuery[int | None] = None,
-    status: FromQuery[int | None] = None,
+    release: Whole = None,
+    status: Whole = None,
     since: FromQuery[datetime | None] = None,
     until: FromQuery[datetime | None] = None,
     cursor: Cursor = "",

@@ -48,12 +48,17 @@ async def list_records(
     """
     check_limit(limit)
     filters = msgspec.structs.replace(
-        filters, since=_aware(filters.since), until=_aware(filters.until)
+        filters, since=aware(filters.since), until=aware(filters.until)
     )
     if filters.since and filters.until and filters.since >= filters.until:
         raise InvalidError("expected since before until", code="audit.range", at="since")
     before: UUID | None = read_cursor(cursor, UUID)[0] if cursor else None
-    rows = await store.list_records(connection, filters, before, limit + 1)
+    try:
+        rows = await store.list_records(connection, filters, before, limit + 1)
+    except OverflowError:
+        raise InvalidError(
+            "expected times that a calendar has", code="audit.range", at="until"
+        ) from None
     await adminlog.note(
         connection, user.email, "audit.query", filters=asked(filters), found=len(rows[:limit])
     )
@@ -61,7 +66,7 @@ async def list_records(
     return Page(rows[:limit], following)
 
 
-def _aware(at: datetime | None) -> datetime | None:
+def aware(at: datetime | None) -> datetime | None:
     """A time without a zone is meant as UTC."""
     return at.replace(tzinfo=UTC) if at is not None and at.tzinfo is None else at
 

@@ -85,8 +85,8 @@ def time_of(record: UUID) -> datetime:
 
 async def one_record(connection: Connection, record: UUID) -> Record | None:
     """A record by its id; the time in the id finds its partition."""
-    at = time_of(record)
     try:
+        at = time_of(record)
         window = (at - timedelta(seconds=1), at + timedelta(seconds=1))
     except OverflowError:
         return None

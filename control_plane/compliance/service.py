@@ -41,6 +41,7 @@ async def setup(
     """
     row = await registry.find_version(connection, model, version)
     at = at or datetime.now(UTC)
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
     named = await connection.fetchval(_SQL["profile"], model)
     profile = policy.profile(named or GENERAL)
     answers = await newest(connection, model, version, at)

@@ -96,7 +96,8 @@ async def list_snapshots(
     pool: Pool, name: FromPath[str], cursor: Cursor = "", limit: Limit = 100
 ) -> Page[SnapshotRow]:
     """A dataset's snapshots, newest first."""
-    below = read_cursor(cursor, int)[0] if cursor else 2**31 - 1
+    last = 2**31 - 1
+    below = min(max(0, read_cursor(cursor, int)[0]), last) if cursor else last
     async with pool.connection() as connection:
         await service.find(connection, name)
         rows = await store.many_snapshots(connection, name, below, limit + 1)

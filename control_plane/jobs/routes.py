@@ -11,7 +11,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from control_plane.deps import Pool, User, require
 from control_plane.jobs import service
 from control_plane.jobs.schemas import Job, JobDetail, LogLine
-from control_plane.paging import DEFAULT_LIMIT, Cursor, Limit, Page
+from control_plane.paging import DEFAULT_LIMIT, Cursor, Limit, Page, Whole
 
 
 @get("/jobs", guards=[require("jobs.read")])
@@ -38,11 +38,11 @@ async def read_job(pool: Pool, job: FromPath[UUID]) -> JobDetail:
 
 @get("/jobs/{job:uuid}/log", guards=[require("jobs.read")])
 async def read_log(
-    pool: Pool, job: FromPath[UUID], after: FromQuery[int] = 0, limit: Limit = DEFAULT_LIMIT
+    pool: Pool, job: FromPath[UUID], after: Whole = 0, limit: Limit = DEFAULT_LIMIT
 ) -> list[LogLine]:
     """Log lines after a sequence number; ask again with the last one to follow a running job."""
     async with pool.connection() as connection:
-        return await service.log(connection, job, after, limit)
+        return await service.log(connection, job, after or 0, limit)
 
 
 @post("/jobs/{job:uuid}/cancel", guards=[require("jobs.write")], status_code=200)

@@ -207,7 +207,7 @@ async def leaderboard(connection: Connection, run: UUID, cursor: str, limit: int
         InvalidError: not a cursor or limit.
     """
     await find(connection, run)
-    skip: int = read_cursor(cursor, int)[0] if cursor else 0
-    trials = await store.trials(connection, run, max(0, skip), check_limit(limit) + 1)
+    skip: int = min(max(0, read_cursor(cursor, int)[0]), 2**31) if cursor else 0
+    trials = await store.trials(connection, run, skip, check_limit(limit) + 1)
     following = write_cursor(skip + limit) if len(trials) > limit else None
     return Page(trials[:limit], following)

@@ -94,7 +94,7 @@ def word_counts(
 def _tally(values: NDArray[Any]) -> dict[Any, int]:
     found: dict[Any, int] = {}
     for value in values.tolist():
-        key = None if value is None or value != value else value  # noqa: PLR0124 - NaN
+        key = None if value is None or value != value else value
         found[key] = found.get(key, 0) + 1
     return found
 

@@ -8,7 +8,7 @@ from litestar import Response, get, post, put
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from control_plane.deps import Pool, User, require
-from control_plane.paging import DEFAULT_LIMIT, Cursor, Limit, Page
+from control_plane.paging import DEFAULT_LIMIT, Cursor, Limit, Page, Whole
 from control_plane.validation import service, store
 from control_plane.validation.schemas import Gates, NewValidation, ReportRow, Validation
 
@@ -27,7 +27,7 @@ async def start_validation(pool: Pool, user: User, data: JSONBody[NewValidation]
 async def list_validations(
     pool: Pool,
     model: FromQuery[str | None] = None,
-    version: FromQuery[int | None] = None,
+    version: Whole = None,
     cursor: Cursor = "",
     limit: Limit = DEFAULT_LIMIT,
 ) -> Page[Validation]:
