@@ -43,7 +43,8 @@ def check_rows(columns: Mapping[str, Any], rows: int, features: FeatureMap) -> N
 
 
 def _note(problems: NDArray[np.object_], hit: NDArray[np.bool_], words: str) -> None:
-    problems[hit & np.equal(problems, None)] = words
+    if hit.any():
+        problems[hit & np.equal(problems, None)] = words
 
 
 def _check_words(problems: NDArray[np.object_], name: str, feature: Feature, values: Any) -> None:
