@@ -25,6 +25,15 @@ def prepare_home(home: Path, identity: Identity | None) -> None:
     Raises:
         HomeError: it cannot be written, or the servers' user cannot get to it.
     """
+    if identity is not None:
+        closed = closed_ancestor(home.parent, identity)
+        if closed is not None:
+            raise HomeError(
+                f"the embedded servers run as uid {identity.uid} and cannot enter {closed}",
+                at=str(closed),
+                hint=f"run as that folder's owner without root, or choose a home outside {closed}, "
+                "such as --home /var/lib/interlock",
+            )
     try:
         home.mkdir(parents=True, exist_ok=True)
         home.chmod(0o700 if identity is None else 0o711)
@@ -36,16 +45,6 @@ def prepare_home(home: Path, identity: Identity | None) -> None:
             at=str(home),
             hint="choose another one with --home or INTERLOCK_HOME, or make it yours with chown",
         ) from None
-    if identity is None:
-        return
-    closed = closed_ancestor(home, identity)
-    if closed is not None:
-        raise HomeError(
-            f"the embedded servers run as uid {identity.uid} and cannot enter {closed}",
-            at=str(closed),
-            hint=f"run as that folder's owner without root, or choose a home outside {closed}, "
-            "such as --home /var/lib/interlock",
-        )
 
 
 def server_folder(path: Path, identity: Identity | None, mode: int = 0o700) -> Path:

@@ -71,10 +71,12 @@ def test_home_below_a_closed_folder_is_an_error_that_names_the_folder(open_folde
     closed.mkdir(mode=0o700)
     stranger = Identity(uid=54321, gid=54321)
     assert closed_ancestor(closed / "home", stranger) == closed
+    assert closed_ancestor(open_folder / "other" / "home", stranger) is None
     with pytest.raises(HomeError, match=str(closed)) as error:
         prepare_home(closed / "home", stranger)
     assert "/var/lib/interlock" in error.value.hint
     assert closed.stat().st_mode & 0o777 == 0o700
+    assert list(closed.iterdir()) == []
 
 
 def test_home_that_cannot_be_written_is_named(open_folder):
