@@ -25,15 +25,7 @@ def prepare_home(home: Path, identity: Identity | None) -> None:
     Raises:
         HomeError: it cannot be written, or the servers' user cannot get to it.
     """
-    if identity is not None:
-        closed = closed_ancestor(home.parent, identity)
-        if closed is not None:
-            raise HomeError(
-                f"the embedded servers run as uid {identity.uid} and cannot enter {closed}",
-                at=str(closed),
-                hint=f"run as that folder's owner without root, or choose a home outside {closed}, "
-                "such as --home /var/lib/interlock",
-            )
+    _refuse_closed(home.parent, identity)
     try:
         home.mkdir(parents=True, exist_ok=True)
         home.chmod(0o700 if identity is None else 0o711)
@@ -45,6 +37,18 @@ def prepare_home(home: Path, identity: Identity | None) -> None:
             at=str(home),
             hint="choose another one with --home or INTERLOCK_HOME, or make it yours with chown",
         ) from None
+    _refuse_closed(home, identity)  # folders above it that were made now obey the umask
+
+
+def _refuse_closed(path: Path, identity: Identity | None) -> None:
+    closed = closed_ancestor(path, identity) if identity else None
+    if closed is not None and identity is not None:
+        raise HomeError(
+            f"the embedded servers run as uid {identity.uid} and cannot enter {closed}",
+            at=str(closed),
+            hint=f"run as that folder's owner without root, or choose a home outside {closed}, "
+            "such as --home /var/lib/interlock",
+        )
 
 
 def server_folder(path: Path, identity: Identity | None, mode: int = 0o700) -> Path:
