@@ -81,6 +81,7 @@ def _finish_copy(package: Path, partial: Path, target: Path) -> None:
         shutil.copytree(libraries, partial / libraries.name)
     for folder, _, _ in os.walk(partial):
         Path(folder).chmod(0o755)
+    partial.parent.chmod(0o711)
     partial.rename(target)
 
 
