@@ -95,7 +95,6 @@ def build_app(settings: ControlSettings) -> Litestar:
         logging_config=None,
     )
     refuse_unguarded(app)
-    docs.document_refusals(app.openapi_schema)
     return app
 
 

@@ -15,6 +15,7 @@ import httpx
 import msgspec
 import pytest
 import redis.asyncio as redis
+from argon2 import PasswordHasher
 
 from compiler.identity import Roster, roster_key, sign_roster
 from compiler.models.encoding import Encoding, Numeric
@@ -23,6 +24,7 @@ from compiler.schema import Feature, OutputSchema
 from compiler.signing import KeyPair, b64, sign
 from compiler.statements import format_time
 from control_plane.app import build_app
+from control_plane.identity import passwords
 from control_plane.registry import service
 from control_plane.settings import ControlSettings
 
@@ -228,9 +230,16 @@ async def running(app: Any) -> AsyncIterator[None]:
 
 @pytest.fixture
 def control_settings(
-    role_url: Callable[[str], str], redis_url: str, tmp_path: Path
+    role_url: Callable[[str], str],
+    redis_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> ControlSettings:
-    """Settings of a control plane in a home of its own, with no more rights than it needs."""
+    """Settings of a control plane in a home of its own, with no more rights than it needs.
+
+    Passwords are hashed with the smallest cost: each test creates and logs in five people.
+    """
+    monkeypatch.setattr(passwords, "_hasher", PasswordHasher(1, 8, 1))
     root = KeyPair.generate()
     root.save(tmp_path / "root.key")
     KeyPair.generate().save(tmp_path / "releaser.key")

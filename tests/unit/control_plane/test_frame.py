@@ -15,7 +15,12 @@ from control_plane.db import sql
 from control_plane.db.migrate import MigrationError, bundled, parse
 from control_plane.endpoints.drafts import parse_revision
 from control_plane.errors import InvalidError, PreconditionError, SetupError
-from control_plane.identity.passwords import PasswordError, check_password
+from control_plane.identity.passwords import (
+    PasswordError,
+    check_password,
+    hash_password,
+    verify_password,
+)
 from control_plane.identity.roster import read_root_key
 from control_plane.identity.service import clean_email
 from control_plane.paging import read_cursor, write_cursor
@@ -51,6 +56,14 @@ def test_every_refusal_of_the_control_plane_has_a_status_of_its_kind():
 def test_passwords_that_are_easy_to_guess_are_refused(password):
     with pytest.raises(PasswordError):
         check_password(password, "mia.smith@bank.example", 12)
+
+
+async def test_a_password_is_kept_as_a_costly_hash_that_only_it_fits():
+    stored = await hash_password("the cat sat on 3 mats")
+    assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert await verify_password("the cat sat on 3 mats", stored)
+    assert not await verify_password("the cat sat on 4 mats", stored)
+    assert not await verify_password("nobody has this password", None)
 
 
 def test_a_sentence_is_a_password():
