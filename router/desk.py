@@ -139,6 +139,7 @@ class Desk:
         next_id: UUIDv7 of a time in ns.
         subject_ref: keyed hash of a subject.
         buckets: upper ends of the latency histogram, microseconds.
+        events: linked events kept so far.
         slow_us: requests slower than this are named in the log.
         slow: those since the last look.
     """
@@ -162,6 +163,7 @@ class Desk:
         self.subject_ref = hasher.ref
         self.subject_key_id = hasher.key_id
         self.buckets = BUCKETS_US
+        self.events = 0
         self.slow_us = slow_ms * 1000
         self.slow: deque[tuple[str, str, int]] = deque(maxlen=MAX_SLOW)
 
@@ -171,7 +173,20 @@ class Desk:
 
     def event(self, record: EventRecord) -> int:
         """Keep a linked event."""
-        return self.spool.append_event(encode_record(record))
+        number = self.spool.append_event(encode_record(record))
+        self.events += 1
+        return number
+
+    def note_answers(self) -> None:
+        """Tell the spool how many records were answered: all but events and dropped ones.
+
+        Called between requests. A killed worker leaves the number of a moment before, never more
+        than it had answered.
+        """
+        answered = self.spool.last_seq - self.events - self.spool.dropped
+        if answered > self.spool.answered:
+            self.spool.answered = answered - 1
+            self.spool.count_answer()
 
     def safe_decision(self, endpoint: Endpoint) -> Decided:
         """The declared answer of a suspended endpoint.

@@ -241,6 +241,7 @@ class Worker:
             counters.values[in_flight] = len(state.tasks)
             counters.values[records] = spool.last_seq
             self.plane.desk.log_slow()
+            self.plane.desk.note_answers()
             if self.tls is not None:
                 self.tls.refresh()
             if now >= summary_at:

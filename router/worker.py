@@ -9,6 +9,7 @@ import asyncio
 import ctypes
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -24,6 +25,7 @@ def main(arguments: list[str]) -> int:
     """Run one worker; returns the exit status."""
     _, number, settings_fd, listener_fd, ready_fd, parent = arguments
     die_with(int(parent))
+    raise_file_limit()
     from router.settings import decode_settings
 
     with os.fdopen(int(settings_fd), "rb") as file:
@@ -59,6 +61,12 @@ def die_with(parent: int) -> None:
     libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
     if os.getppid() != parent:
         sys.exit(0)
+
+
+def raise_file_limit() -> None:
+    """As many open files as the system allows: a connection is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -28,7 +29,7 @@ CODE = (
 class RouterProcess:
     """A supervisor with its workers."""
 
-    def __init__(self, settings: RouterSettings, log: Path) -> None:
+    def __init__(self, settings: RouterSettings, log: Path, path: Sequence[Path] = ()) -> None:
         self.settings = settings
         self.log = log
         self.port = settings.port
@@ -39,7 +40,7 @@ class RouterProcess:
                 stdout=file,
                 stderr=file,
                 cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (*path, ROOT)))},
             )
         assert self.process.stdin is not None
         self.process.stdin.write(encode_settings(settings))

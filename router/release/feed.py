@@ -56,6 +56,7 @@ class Feed:
         self._failures = 0
         self._beat_at = 0.0
         self._started = time.time()
+        self._refused: set[str] = set()
         self.rung = asyncio.Event()
         self.first = asyncio.Event()
 
@@ -185,7 +186,19 @@ class Feed:
             for change in changes:
                 _log.info("%s", change)
         plane.desk.counters.set("interlock_releases_loaded", len(plane.current.endpoints))
+        self._show_refusals()
         self.first.set()
+
+    def _show_refusals(self) -> None:
+        """A gauge per refused release; those that are over go back to 0."""
+        counters = self._plane.desk.counters
+        now = {
+            series("interlock_release_refused", endpoint=each.what, code=each.code)
+            for each in self._plane.current.refusals
+        }
+        for name in self._refused | now:
+            counters.set(name, int(name in now))
+        self._refused = now
 
     async def _save(self) -> None:
         current = self._plane.current
