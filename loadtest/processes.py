@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from loadtest.plan import Plan
 
-START_DELAY_S = 0.3
+START_DELAY_S = 0.15
 _CLOSED_MOST_PER_S = 200_000
 _TICK_S = 0.25
 

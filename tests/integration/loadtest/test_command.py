@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import msgspec
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -183,3 +184,36 @@ def test_early_end_of_a_failing_run_is_99(url, tmp_path):
     )  # fmt: skip
     assert result.exit_code == 99, result.output
     assert "ended early: p50<1us had failed" in result.output
+
+
+def test_audit_records_are_sent_again_in_their_order_with_their_spacing(url, tmp_path):
+    moments = (0.0, 0.05, 0.25, 0.3)
+    file = tmp_path / "audit.ndjson"
+    file.write_text(
+        "".join(
+            f'{{"received_ns": {10**18 + round(at * 1e9)}, "features": {{"n": {n}}}}}\n'
+            for n, at in enumerate(moments)
+        )
+    )
+    result = call(
+        "run", "--url", url, "--replay", str(file), "--out", str(tmp_path), "--home",
+        str(tmp_path), "--processes", "2",
+    )  # fmt: skip
+    assert "trace arrivals" in result.output
+    with np.load(tmp_path / "records.npz") as records:
+        offsets = (records["scheduled"] - records["start_ns"]) / 1e9
+        assert offsets == pytest.approx(moments, abs=1e-6)
+        assert records["choice"].tolist() == [0, 1, 2, 3]
+
+
+def test_mix_of_endpoints_follows_its_weights_and_is_told_apart(url, tmp_path):
+    call(
+        "run", "--url", url, "--body", "{}", "--endpoint", "big=3", "--endpoint", "small=1",
+        "--rate", "600", "--duration", "500ms", "--warmup", "0s", "--out", str(tmp_path),
+        "--home", str(tmp_path), "--slo", "err{endpoint=small}<1%",
+    )  # fmt: skip
+    summary = msgspec.json.decode((tmp_path / "summary.json").read_bytes())
+    counts = {name: figures["requests"] for name, figures in summary["endpoints"].items()}
+    assert counts["big"] + counts["small"] == summary["figures"]["requests"]
+    assert 2 < counts["big"] / counts["small"] < 4.5
+    assert summary["thresholds"][0]["verdict"] == "pass"
