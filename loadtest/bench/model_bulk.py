@@ -28,6 +28,7 @@ SIZES = (1, 16, 256, 4096)
 BATCH_FLOOR = 0.85
 P99_LIMIT = 1.3
 BATCH_ROWS = 65_536
+SWAP_PAUSE_S = 0.05
 
 
 def batches(folder: Path) -> list[Line]:
@@ -97,7 +98,7 @@ def mixed_routing(folder: Path, rows: int) -> list[Line]:
 
 
 def swaps(data: Path, folder: Path, count: int) -> list[Line]:
-    """Swap between two packages while a caller never stops; then the same without swaps."""
+    """Twenty swaps a second between two packages under a caller that never stops."""
     packages = [Trained(data, folder / str(n), name) for n, name in
                 enumerate(("gradient_boosting", "logistic_regression"))]  # fmt: skip
     kind = request_type(packages[0].features)
@@ -125,6 +126,7 @@ def swaps(data: Path, folder: Path, count: int) -> list[Line]:
         task = asyncio.create_task(caller())
         for turn in range(turns):
             await registry.swap("m", packages[turn % 2].info.path)
+            await asyncio.sleep(SWAP_PAUSE_S)
         if not turns:
             await asyncio.sleep(2.0)
         finished.set()

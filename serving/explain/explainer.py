@@ -197,10 +197,17 @@ def load_explainer(folder: Path | str, *, expected_digest: str | None = None) ->
     """The explainer of a package, verified before use.
 
     Raises:
-        PackageError: damaged, or it carries no ``explain.npz``.
+        PackageError: damaged.
+        ScoreError: it carries no ``explain.npz``, or one that cannot be read.
     """
     package = read_package(Path(folder), expected_digest=expected_digest)
     file = package.files.get("explain.npz")
     if file is None:
         raise ScoreError("the package carries no explain.npz", code="explain.missing")
-    return Explainer(LoadedModel(package, None), file)
+    model = LoadedModel(package, None)
+    try:
+        return Explainer(model, file)
+    except (KeyError, ValueError, IndexError, OSError) as error:
+        raise ScoreError(
+            f"explain.npz cannot be used: {error}", code="explain.invalid", at=str(folder)
+        ) from error

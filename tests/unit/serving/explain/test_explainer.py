@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from compiler.errors import AppError
+from compiler.package import read_package, write_package
 from compiler.schema import Feature
 from serving.explain.explainer import Explanation, load_explainer
 from serving.explain.permutation import PermutationShapley
@@ -198,3 +199,14 @@ def test_reasons_say_when_a_value_was_not_given():
 def test_cost_of_an_explanation_is_measured(tmp_path):
     explainer = load_explainer(signed_package(tmp_path).folder)
     assert 0 < explainer.measure_us(applicant(0), calls=2) < 1e6
+
+
+def test_explanation_arrays_that_cannot_be_read_are_refused(tmp_path):
+    source = read_package(signed_package(tmp_path).folder)
+    for content, words in ((b"no archive", "cannot be used"), (None, "no explain.npz")):
+        files = {**source.files, "explain.npz": content}
+        if content is None:
+            del files["explain.npz"]
+        folder = write_package(source.manifest, files, tmp_path / "rebuilt")[1]
+        with pytest.raises(AppError, match=words):
+            load_explainer(folder)
