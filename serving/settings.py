@@ -74,7 +74,7 @@ class ShipperSettings(Struct, frozen=True):
     backoff_max_s: float = 5.0
     drain_s: float = 20.0
     chain_every_s: float = 1.0
-    checkpoint_every_s: float = 60.0
+    checkpoint_every_s: float = 10.0
     partitions_ahead_days: int = 7
     spool_limit_bytes: int = 16 * 1024 * MIB
 

@@ -279,7 +279,10 @@ def _sign_certificate(found: Certificate, out: Path, home: Path | None) -> None:
 
 
 def _show_certificate(found: Certificate) -> None:
+    silent = sum(line.last_seq == 0 for line in found.writers)
     for line in found.writers:
+        if line.last_seq == 0 and line.complete:
+            continue
         verdict = "complete" if line.complete else f"INCOMPLETE, missing {list(line.missing)}"
         click.echo(
             f"writer {line.writer}: last {line.last_seq} = {line.records} records + {line.events} "
@@ -296,7 +299,8 @@ def _show_certificate(found: Certificate) -> None:
     total = sum(line.records for line in found.writers)
     click.echo(
         f"{'complete' if found.complete else 'INCOMPLETE'}: {total} records of "
-        f"{len(found.writers)} writers; chain position {found.position}, head {found.head[:16]}"
+        f"{len(found.writers) - silent} writers ({silent} more recorded nothing); "
+        f"chain position {found.position}, head {found.head[:16]}"
     )
 
 

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import asyncpg
@@ -104,13 +105,21 @@ class AuditReport(Struct, frozen=True):
 
 @click.command()
 @click.option("--rows", type=click.IntRange(1000), default=200_000, show_default=True)
+@click.option("--runs", type=click.IntRange(1, 99), default=3, show_default=True,
+              help="Of COPY and shipper in turn.")  # fmt: skip
 @click.option("--database", help="PostgreSQL with the migrations; else a scratch one.")
 @click.option("--spool", type=click.Path(file_okay=False, path_type=Path),
               help="Folder for the segments; else a temporary one.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True)
 @click.pass_context
 def audit(
-    ctx: click.Context, rows: int, database: str | None, spool: Path | None, as_json: bool
+    ctx: click.Context,
+    *,
+    rows: int,
+    runs: int,
+    database: str | None,
+    spool: Path | None,
+    as_json: bool,
 ) -> None:
     """Measure append, group sync and shipping."""
 
@@ -130,7 +139,7 @@ def audit(
             tell("starting a scratch PostgreSQL")
             database = stack.enter_context(scratch())
         if database is not None:
-            ship = measure_ship(database, folder / "ship", rows, tell)
+            ship = measure_ship(database, folder / "ship", rows, runs, tell)
             catch_up = measure_catch_up(database, folder / "catch", rows // 2, tell)
     report = AuditReport(append, strict, ship, catch_up)
     if as_json:
@@ -253,27 +262,39 @@ def start_shipper(database: str, folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", SHIP, text])
 
 
-def measure_ship(database: str, folder: Path, rows: int, tell: Callable[[str], None]) -> Ship:
-    """One shipper on a full spool, then a bare COPY of the same rows."""
-    tell(f"writing {rows:,} records")
-    fill(folder, rows)
-    asyncio.run(_empty(database))
-    tell("bare COPY")
-    copied = subprocess.run(
-        [sys.executable, "-c", COPY, database, str(folder / "bench")],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    copy_per_s = float(copied.stdout)
-    asyncio.run(_empty(database))
-    tell("shipper")
-    child = start_shipper(database, folder)
-    try:
-        elapsed, peak, cpu_s = asyncio.run(_watch(database, child.pid, rows))
-    finally:
-        child.terminate()
-        child.wait()
-    per_s = rows / elapsed
-    return Ship(rows, per_s, copy_per_s, per_s / copy_per_s, peak, cpu_s / rows * 1e6)
+def measure_ship(
+    database: str, folder: Path, rows: int, runs: int, tell: Callable[[str], None]
+) -> Ship:
+    """A bare COPY and one shipper on a full spool, in turn; medians over the runs.
+
+    In turn, because a machine that others use too is not the same for long.
+    """
+    found = []
+    for number in range(runs):
+        tell(f"run {number + 1}/{runs}: {rows:,} records, bare COPY, shipper")
+        place = folder / str(number)
+        fill(place, rows)
+        asyncio.run(_empty(database))
+        copied = subprocess.run(
+            [sys.executable, "-c", COPY, database, str(place / "bench")],
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        asyncio.run(_empty(database))
+        child = start_shipper(database, place)
+        try:
+            elapsed, peak, cpu_s = asyncio.run(_watch(database, child.pid, rows))
+        finally:
+            child.terminate()
+            child.wait()
+        found.append((rows / elapsed, float(copied.stdout), peak, cpu_s / rows * 1e6))
+    return Ship(
+        rows,
+        median(each[0] for each in found),
+        median(each[1] for each in found),
+        median(each[0] / each[1] for each in found),
+        max(each[2] for each in found),
+        median(each[3] for each in found),
+    )
 
 
 def measure_catch_up(

@@ -8,6 +8,7 @@ never gives up: while Postgres is away it waits, with a pause that grows to a fe
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import random
 import signal
@@ -38,6 +39,8 @@ LOOK_S = 0.2
 """How often the folder is listed for new segments."""
 STATUS_S = 1.0
 FORGET_TICKS = 30
+GC_THRESHOLDS = (100_000, 20, 20)
+"""Rows hold no cycles: with the usual thresholds a batch sets off dozens of full collections."""
 FIRST_PAUSE_S = 0.05
 
 log = logging.getLogger("interlock.shipper")
@@ -292,6 +295,8 @@ async def _cancel(*tasks: asyncio.Task[None]) -> None:
 
 
 async def _main(settings: ShipperSettings) -> None:
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     shipper = Shipper(settings)
     loop = asyncio.get_running_loop()
     for each in (signal.SIGTERM, signal.SIGINT):

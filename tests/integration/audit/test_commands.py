@@ -89,7 +89,7 @@ async def test_certificate_is_complete_and_signed(evidence, interlock, ledger_ke
     out = tmp_path / "certificate.json"
     answer = await interlock("certificate", "--out", out)
     assert answer.exit_code == 0, answer.output
-    assert "complete: 40 records of 1 writers" in answer.stdout
+    assert "complete: 40 records of 1 writers (0 more recorded nothing)" in answer.stdout
     payload = verify(out.read_bytes(), {ledger_key.id: ledger_key.public}, CERTIFICATE_TYPE)
     assert msgspec.json.decode(payload)["complete"] is True
 

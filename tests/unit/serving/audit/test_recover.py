@@ -58,7 +58,7 @@ def test_every_byte_flip_loses_at_most_the_touched_record_and_is_counted(segment
     damaged = tmp_path / path.name
     everything = list(enumerate(RECORDS, start=1))
     for position in range(len(data)):
-        for mask in (0x01, 0x03, 0x80, 0xFF):
+        for mask in (0x03, 0xFF):
             changed = bytearray(data)
             changed[position] ^= mask
             damaged.write_bytes(changed)
