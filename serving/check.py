@@ -44,7 +44,8 @@ def check_rows(columns: Mapping[str, Any], rows: int, features: FeatureMap) -> N
 
 def _note(problems: NDArray[np.object_], hit: NDArray[np.bool_], words: str) -> None:
     if hit.any():
-        problems[hit & np.equal(problems, None)] = words
+        free = np.asarray([problem is None for problem in problems.tolist()], bool)
+        problems[hit & free] = words
 
 
 def _check_words(problems: NDArray[np.object_], name: str, feature: Feature, values: Any) -> None:

@@ -49,8 +49,8 @@ class PermutationShapley:
         count = len(self._references)
         rows = np.tile(self._references, (len(members), 1))
         for place, slots in enumerate(self._slots):
-            chosen = np.repeat(members[:, place], count)
-            rows[np.ix_(chosen, slots)] = row[slots]
+            chosen = np.flatnonzero(np.repeat(members[:, place], count))
+            rows[chosen[:, None], slots] = row[slots]
         scores = self._score(rows).reshape(len(members), count)
         values: NDArray[np.float64] = scores @ self._weights
         return values
