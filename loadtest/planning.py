@@ -167,10 +167,11 @@ def _interleaved(flags: dict[str, Any]) -> tuple[list[Summary], list[Summary]]:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--markdown", is_flag=True, help="Print the summary for a pull request.")
 def report(folder: Path, markdown: bool) -> None:
-    """Write report.html, report.md and latency.hgrm of a stored run; show it again."""
-    from loadtest.report import hgrm_report, html_report, markdown_report
-    from loadtest.results import read_latencies, read_summary
+    """Write report.html, report.md, latency.hgrm and latency.hlog of a run; show it again."""
+    from loadtest.report import hgrm_report, html_report, markdown_report, write_hlog
+    from loadtest.results import read_records, read_summary
     from loadtest.show import show
+    from loadtest.summary import corrected_us
 
     summary = read_summary(folder)
     images = {
@@ -181,8 +182,10 @@ def report(folder: Path, markdown: bool) -> None:
     (folder / "report.html").write_text(html_report(summary, images), encoding="utf-8")
     (folder / "report.md").write_text(markdown_report(summary), encoding="utf-8")
     if (folder / "records.npz").exists():
-        text = hgrm_report(read_latencies(folder, summary))
+        records, begin = read_records(folder, summary)
+        text = hgrm_report(corrected_us(records))
         (folder / "latency.hgrm").write_text(text, encoding="utf-8")
+        write_hlog(records, begin, folder / "latency.hlog")
     if markdown:
         click.echo(markdown_report(summary))
     else:

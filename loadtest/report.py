@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from loadtest.show import show_time
-from loadtest.statistics import nearest_rank
+from loadtest.statistics import NO_LATENCY, nearest_rank
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from loadtest.record import Records
     from loadtest.summary import Summary
 
+_HIGHEST_US = 3_600_000_000
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#1d2733;max-width:960px;
 margin:2rem auto;padding:0 1rem}
@@ -105,6 +107,37 @@ def hgrm_report(corrected_us: np.ndarray) -> str:
         lines.append(f"#[Mean    = {mean:12.3f}, StdDeviation   = {deviation:12.3f}]")
         lines.append(f"#[Max     = {corrected_us[-1] / 1e3:12.3f}, Total count    = {n:12d}]")
     return "\n".join(lines) + "\n"
+
+
+def write_hlog(records: Records, begin_ns: int, path: Path) -> None:
+    """Corrected latency as an HdrHistogram log: one histogram per second, microseconds.
+
+    Args:
+        records: of the measured part.
+        begin_ns: monotonic start of the measured part; second 0 of the log.
+        path: file to write.
+
+    Source: github.com/HdrHistogram/HdrHistogram, log format 1.2.
+    """
+    from hdrh.histogram import HdrHistogram
+    from hdrh.log import HistogramLogWriter
+
+    kept = records.take(~np.isin(records.outcome, NO_LATENCY))
+    second = (kept.scheduled - begin_ns) // 1_000_000_000
+    latency = np.maximum((kept.last - kept.scheduled) // 1000, 1)
+    with path.open("w", encoding="utf-8") as file:
+        writer = HistogramLogWriter(file)
+        writer.output_log_format_version()
+        writer.output_comment("[StartTime: 0.000 (seconds since the start of the measurement)]")
+        writer.output_legend()
+        for at in range(int(second[-1]) + 1 if len(second) else 0):
+            histogram = HdrHistogram(1, _HIGHEST_US, 3)
+            values, counts = np.unique(latency[second == at], return_counts=True)
+            for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+                histogram.record_value(min(value, _HIGHEST_US), count)
+            histogram.set_start_time_stamp(at * 1000)
+            histogram.set_end_time_stamp((at + 1) * 1000)
+            writer.output_interval_histogram(histogram, max_value_unit_ratio=1000.0)
 
 
 def _label(summary: Summary) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from loadtest.errors import LoadTestError
 from loadtest.knee import Knee
 from loadtest.record import Records
-from loadtest.summary import Summary, corrected_us
+from loadtest.summary import Summary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,12 +46,12 @@ def read_knee(path: Path) -> Knee:
     return _read(path / "knee.json" if path.is_dir() else path, Knee)
 
 
-def read_latencies(folder: Path, summary: Summary) -> np.ndarray:
-    """Corrected latencies of a stored run, ascending, microseconds; warm-up left out."""
+def read_records(folder: Path, summary: Summary) -> tuple[Records, int]:
+    """Records of a stored run's measured part, and the monotonic nanosecond where it begins."""
     with np.load(folder / "records.npz", allow_pickle=False) as file:
         records = Records(*(file[name] for name in Records.__struct_fields__))
         begin = int(file["start_ns"]) + int(summary.warmup_s * 1e9)
-    return corrected_us(records.take(records.scheduled >= begin))
+    return records.take(records.scheduled >= begin), begin
 
 
 def _read(path: Path, kind: type[Document]) -> Document:
