@@ -194,3 +194,24 @@ def scan(path: Path, at: int = HEADER_BYTES) -> Iterator[tuple[int, int, bytes]]
         for frame in reader.frames(dead=True):
             if frame.kind != SEAL:
                 yield frame.seq, frame.start, frame.payload
+
+
+def remove_drafts(folder: Path, older_than_s: float, now_s: float) -> int:
+    """Delete segments that a killed worker had begun to make and nobody holds; returns how many.
+
+    Args:
+        folder: a node's spool folder.
+        older_than_s: younger ones may be between being made and being locked.
+        now_s: wall clock, as the file system's.
+    """
+    removed = 0
+    for path in folder.glob("*-*-*.new"):
+        try:
+            with path.open("rb") as file:
+                if now_s - os.fstat(file.fileno()).st_mtime > older_than_s:
+                    fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+                    path.unlink()
+                    removed += 1
+        except (BlockingIOError, FileNotFoundError):  # its maker lives, or has just finished it
+            continue
+    return removed

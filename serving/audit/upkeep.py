@@ -17,6 +17,7 @@ from compiler.signing import KeyPair
 from serving.audit.ack import Acks
 from serving.audit.frame import HEADER_BYTES
 from serving.audit.link import TRANSIENT, Link
+from serving.audit.recover import remove_drafts
 from serving.audit.retention import dispose_due
 from serving.audit.sequencer import sequence, sign_checkpoint
 from serving.audit.store import read_cursors
@@ -31,6 +32,8 @@ CLOSE_ONE = "SELECT close_audit_partition()"
 SWEEP_S = 2.0
 PARTITIONS_S = 60.0
 RETENTION_S = 3600.0
+DRAFT_S = 60.0
+"""Age at which a half-made segment that nobody holds is taken for left behind."""
 LONG_S = 600.0
 """Deadline for building the indexes of a day that is over."""
 
@@ -122,6 +125,7 @@ class Upkeep:
         The question goes over a fresh connection: an answer from the session that wrote could be
         of a transaction that never became durable.
         """
+        remove_drafts(self._spool.folder, DRAFT_S, self._clock() / 1e9)
         finished = dict(self._spool.finished())
         if not finished:
             return

@@ -1,9 +1,12 @@
 """Reading segments whose writer was killed or whose bytes were damaged."""
 
+import fcntl
+import os
+
 import pytest
 
 from serving.audit.frame import HEADER_BYTES, RECORD, SegmentError, SegmentHeader
-from serving.audit.recover import SegmentReader, scan
+from serving.audit.recover import SegmentReader, remove_drafts, scan
 from serving.audit.segment import SegmentWriter
 
 RECORDS = [f"record {k} {'*' * (k % 17)}".encode() for k in range(1, 31)]
@@ -132,3 +135,19 @@ def test_scan_continues_from_an_offset(segment):
 def test_writer_name_tells_node_boot_and_worker():
     header = SegmentHeader("n1", "00ff", 2, 3, 10, 0)
     assert (header.writer, header.name) == ("n1/00ff/2", "00ff-2-00000003.seg")
+
+
+def test_half_made_segments_of_killed_workers_are_removed_and_living_ones_stay(tmp_path):
+    left, held, young = (tmp_path / f"00ff-{k}-00000001.new" for k in range(3))
+    for path in (left, held, young):
+        path.write_bytes(bytes(100))
+    (tmp_path / "shipper.json.new").write_bytes(b"{}")
+    for path in (left, held):
+        os.utime(path, (1000, 1000))
+    os.utime(young, (1950, 1950))
+    with held.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert remove_drafts(tmp_path, 60, 2000) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [held.name, young.name, "shipper.json.new"]
+    )
