@@ -132,7 +132,8 @@ WHERE f.endpoint = $1;
 
 -- name: scheduled
 SELECT r.number, a.valid_from FROM activations a JOIN releases r ON r.id = a.release
-WHERE a.endpoint = $1 AND a.valid_from > clock_timestamp() ORDER BY a.valid_from;
+WHERE a.endpoint = $1 AND a.valid_from > clock_timestamp()
+  AND NOT overtaken(a, clock_timestamp()) ORDER BY a.valid_from;
 
 -- name: switched_off
 SELECT kind = 'suspend' FROM activations
@@ -160,7 +161,7 @@ SELECT a.id, a.kind, r.number, a.valid_from, a.recorded_at, a.actor, a.reason, r
        r.digest, r.proposed_by, r.editors, r.justification
 FROM activations a JOIN releases r ON r.id = a.release
 WHERE a.endpoint = $1 AND a.kind IN ('activate', 'rollback')
-  AND a.valid_from <= $2 AND a.recorded_at <= $3
+  AND a.valid_from <= $2 AND a.recorded_at <= $3 AND NOT overtaken(a, $3)
 ORDER BY a.valid_from DESC, a.id DESC LIMIT 1;
 
 -- name: suspended_at

@@ -106,6 +106,24 @@ async def test_history_answers_what_served_and_who_approved(staff: Any, live: st
     assert (await served(future, known_at=now.isoformat()))["number"] == 1
 
 
+async def test_a_rollback_ends_what_was_scheduled_before_it(
+    staff: Any, live: str, database_url: str
+) -> None:
+    manager = staff["manager"]
+    second = await release(staff, "IF amount < 5 THEN quick ELSE quick")
+    await manager.post(second + "/activate")
+    later = (datetime.now(UTC) + timedelta(days=2)).isoformat()
+    third = await release(staff, "IF amount < 6 THEN quick ELSE quick", effective_from=later)
+    answer = await manager.post(third + "/activate")
+    assert [row["number"] for row in answer["scheduled"]] == [3]
+    answer = await manager.post("/endpoints/credit/rollback", {"to": 1, "reason": "incident"})
+    assert (answer["number"], answer["scheduled"]) == (1, [])
+    future = quote((datetime.now(UTC) + timedelta(days=3)).isoformat())
+    assert (await manager.get(f"/endpoints/credit/served?at={future}"))["number"] == 1
+    answer = await manager.post(third + "/activate")
+    assert [row["number"] for row in answer["scheduled"]] == [3]
+
+
 async def test_rollback_and_kill_switch_take_one_person(
     staff: Any, live: str, database_url: str
 ) -> None:

@@ -16,7 +16,7 @@ DECISIONS = {"text": "IF probability.bad < 0.3 THEN approve ELSE decline"}
 
 
 async def test_a_release_needs_two_people_and_reaches_the_feed(
-    house: Any, staff: Any, packages: Any, database_url: str, redis_url: str
+    house: Any, staff: Any, packages: Any, role_url: Any, redis_url: str
 ) -> None:
     scientist, manager, second = staff["scientist"], staff["manager"], staff["second"]
     rings = await house.listen(redis_url)
@@ -60,7 +60,7 @@ async def test_a_release_needs_two_people_and_reaches_the_feed(
     assert await rings() == "credit"
 
     key = await manager.post("/keys", {"endpoint": "credit", "name": "web"})
-    connection = await asyncpg.connect(database_url)
+    connection = await asyncpg.connect(role_url("interlock_router"))
     feed = await connection.fetchrow("SELECT * FROM feed_releases")
     keys = await connection.fetchrow("SELECT * FROM feed_keys")
     roster = await connection.fetchrow("SELECT * FROM feed_roster")
