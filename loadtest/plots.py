@@ -36,21 +36,26 @@ def plot_knee(knee: Knee, path: Path) -> None:
     """Latency against rate, with the objective and the knee."""
     figure, axes = new_figure(1, 1, 9, 5)
     axis = axes[0, 0]
-    probes = sorted(knee.probes, key=lambda probe: probe.rate)
+    # of several probes of one rate the line follows the last; every one is marked
+    last = {probe.rate: probe for probe in knee.probes if probe.p99_us is not None}
+    line = [last[rate] for rate in sorted(last)]
     for name, label, colour in (
         ("p50_us", "p50", QUIET), ("p99_us", "p99", ACCENT), ("p999_us", "p99.9", SECOND),
     ):  # fmt: skip
-        points = [(p.rate, getattr(p, name) / 1e3) for p in probes if getattr(p, name) is not None]
+        points = [(p.rate, getattr(p, name) / 1e3) for p in line if getattr(p, name) is not None]
         if points:
             rates, values = zip(*points, strict=True)
             axis.plot(rates, values, color=colour, label=label, linewidth=1.6)
-    for probe in probes:
+    for probe in knee.probes:
         if probe.p99_us is None:
             continue
+        colour = ACCENT if probe.holds else WARN if probe.sound else QUIET
         axis.plot(
-            probe.rate, probe.p99_us / 1e3, marker="o" if probe.holds else "x",
-            color=ACCENT if probe.holds else WARN, markersize=6, linestyle="none",
+            probe.rate, probe.p99_us / 1e3, marker="o" if probe.holds else "x", color=colour,
+            markersize=6, linestyle="none",
         )  # fmt: skip
+    if any(not probe.sound for probe in knee.probes):
+        axis.plot([], [], marker="x", color=QUIET, linestyle="none", label="generator was late")
     limits = [t for t in map(parse_threshold, knee.thresholds) if t.metric == "p"]
     for threshold in limits:
         axis.axhline(threshold.limit / 1e3, color=WARN, linewidth=1, linestyle="--")

@@ -81,6 +81,11 @@ def markdown_report(summary: Summary) -> str:
         ),
         *(f"- {r.side}: {r.text}" for r in summary.reasons),
         *(f"- `{j.text}`: **{j.verdict}** {j.why}" for j in summary.thresholds),
+        "",
+        (
+            f"made on {summary.environment.cpu}, {summary.environment.cores} cores, kernel "
+            f"{summary.environment.kernel}, plan {summary.environment.plan}"
+        ),
     ]
     return "\n".join(lines) + "\n"
 
