@@ -24,10 +24,16 @@ if TYPE_CHECKING:
 
 Extra = Literal["reject", "ignore"]
 _EXPECTED = {
-    "int": "an integer", "float": "a number", "float32": "a number", "decimal": "a number",
-    "bool": "true or false", "string": "a text", "enum": "a text",
-    "date": "a date YYYY-MM-DD", "timestamp": "an RFC 3339 time with offset",
-}  # fmt: skip
+    "int": "an integer",
+    "float": "a number",
+    "float32": "a number",
+    "decimal": "a number",
+    "bool": "true or false",
+    "string": "a text",
+    "enum": "a text",
+    "date": "a date YYYY-MM-DD",
+    "timestamp": "an RFC 3339 time with offset",
+}
 
 
 def own_features(features: FeatureMap, *, context: bool) -> FeatureMap:
@@ -48,7 +54,8 @@ def features_struct(
 
     Attributes are int, float, Decimal, bool, str, date or aware datetime; None is MISSING. Defaults
     are applied. Decoding fails on an unknown key (``extra="reject"``), a wrong type, a value out of
-    bounds or outside an enum; :func:`decode_features_slow` then says what is wrong, or knows better.
+    bounds or outside an enum; :func:`decode_features_slow` then says what is wrong, or knows
+    better.
 
     Args:
         features: all features of the endpoint.
@@ -180,9 +187,15 @@ def _one(
     if read is None and not feature.nullable:
         expected = _EXPECTED[feature.type]
         found.problems.append(
-            Problem("features.missing", f"expected {expected}, got nothing", at,
-                    f"send `{name}` with every request", expected, "nothing")
-        )  # fmt: skip
+            Problem(
+                "features.missing",
+                f"expected {expected}, got nothing",
+                at,
+                f"send `{name}` with every request",
+                expected,
+                "nothing",
+            )
+        )
         return
     if read is not None and feature.type == "enum" and read not in feature.values:
         if not lenient:
@@ -214,9 +227,15 @@ def _unknown(name: str, own: FeatureMap, prefix: str, found: Decoded, extra: Ext
         return
     shown = name if len(name) <= 60 else name[:57] + "..."
     found.problems.append(
-        Problem("features.unknown", f"expected a declared feature, got {shown!r}", f"{prefix}.{shown}",
-                suggestion(name, own) or "remove it", "a declared feature", shown)
-    )  # fmt: skip
+        Problem(
+            "features.unknown",
+            f"expected a declared feature, got {shown!r}",
+            f"{prefix}.{shown}",
+            suggestion(name, own) or "remove it",
+            "a declared feature",
+            shown,
+        )
+    )
 
 
 def _type(feature: Feature) -> Any:
@@ -232,9 +251,7 @@ def _type(feature: Feature) -> Any:
             return Literal[feature.values]
         case "timestamp":
             return Annotated[dt.datetime, Meta(tz=True)]
-    return {"decimal": decimal.Decimal, "bool": bool, "string": str, "date": dt.date}[
-        feature.type
-    ]
+    return {"decimal": decimal.Decimal, "bool": bool, "string": str, "date": dt.date}[feature.type]
 
 
 def _bounds(feature: Feature) -> tuple[Any, Any]:

@@ -43,8 +43,11 @@ class Now(Struct, frozen=True):
 
 
 class Arith(Struct, frozen=True):
-    """Float64 arithmetic; MISSING when an argument is (``coalesce``: when all are) or when the
-    result is not finite, as after a division by zero."""
+    """Float64 arithmetic.
+
+    MISSING when an argument is (``coalesce``: when all are) or when the result is not finite, as
+    after a division by zero.
+    """
 
     op: ArithOp
     args: tuple[Operand, ...]

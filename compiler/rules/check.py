@@ -19,12 +19,21 @@ if TYPE_CHECKING:
 _NUMBER = Feature(type="float")
 _TIME = Feature(type="timestamp")
 _MIRROR: dict[ast.CompareOp, ast.CompareOp] = {
-    "=": "=", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<=",
-}  # fmt: skip
+    "=": "=",
+    "!=": "!=",
+    "<": ">",
+    "<=": ">=",
+    ">": "<",
+    ">=": "<=",
+}
 _PYTHON: dict[str, Callable[[Any, Any], Any]] = {
-    "=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le,
-    ">": operator.gt, ">=": operator.ge,
-}  # fmt: skip
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 
 
 def check_table(table: ast.Table, features: FeatureMap) -> tuple[ast.Table, list[Problem]]:
@@ -69,11 +78,18 @@ class Checker:
         if isinstance(found, ast.SplitConsequent) and found.unit not in ("split_id", "subject"):
             feature = self.features.get(found.unit)
             if feature is None:
-                self._report("rule.unknown_feature", "expected split_id, subject or a feature, got "
-                             f"{found.unit!r}", found.at, suggestion(found.unit, self.features))  # fmt: skip
+                self._report(
+                    "rule.unknown_feature",
+                    f"expected split_id, subject or a feature, got {found.unit!r}",
+                    found.at,
+                    suggestion(found.unit, self.features),
+                )
             elif feature.type not in ("string", "enum", "int"):
-                self._report("rule.type_mismatch", "expected a text or int as unit of a split, got "
-                             f"{feature.type}", found.at)  # fmt: skip
+                self._report(
+                    "rule.type_mismatch",
+                    f"expected a text or int as unit of a split, got {feature.type}",
+                    found.at,
+                )
         return found
 
     def condition(self, node: ast.Condition) -> ast.Condition:
@@ -122,10 +138,10 @@ class Checker:
                         raise LiteralError(
                             "rule.regex", problem, "use contains, or a simpler pattern"
                         )
-                return node  # type: ignore[no-any-return]
+                return node
             case ast.Within():
                 _require(family == "timestamp", "a timestamp feature", feature)
-                return node  # type: ignore[no-any-return]
+                return node
             case _:
                 if node.op in ("isEmpty", "isNotEmpty"):
                     _require(family == "text", "a text feature", feature)
@@ -176,8 +192,11 @@ class Checker:
         low = literals.compare(node.operand, feature, ">=", node.low, node.at)
         high = literals.compare(node.operand, feature, "<=", node.high, node.at)
         if literals.reversed_bounds(feature, node.low, node.high):
-            raise LiteralError("rule.bounds", f"expected the lower bound first, got {node.low!r} and "
-                               f"{node.high!r}", "swap the bounds")  # fmt: skip
+            raise LiteralError(
+                "rule.bounds",
+                f"expected the lower bound first, got {node.low!r} and {node.high!r}",
+                "swap the bounds",
+            )
         parts = [part for part in (low, high) if isinstance(part, ast.Compare)]
         if any(isinstance(part, ast.Known) and not part.value for part in (low, high)):
             return ast.Known(node.operand, node.negated, node.at)
@@ -197,8 +216,12 @@ class Checker:
                 feature = self.features.get(name)
                 if feature is None:
                     hint = suggestion(name, self.features) or _declared(self.features)
-                    self._report("rule.unknown_feature", f"expected a declared feature, got {name!r}",
-                                 at, hint)  # fmt: skip
+                    self._report(
+                        "rule.unknown_feature",
+                        f"expected a declared feature, got {name!r}",
+                        at,
+                        hint,
+                    )
                     raise _NameProblem
                 return ast.Field(name, at), feature
             case ast.Now():
@@ -224,14 +247,25 @@ class Checker:
 
     def _id(self, rule: ast.Rule, seen: set[str]) -> None:
         if rule.id in RESERVED_IDS:
-            self._report("rule.reserved_id", f"expected another id, got {rule.id!r}, which is reserved",
-                         rule.at, "rename the rule")  # fmt: skip
+            self._report(
+                "rule.reserved_id",
+                f"expected another id, got {rule.id!r}, which is reserved",
+                rule.at,
+                "rename the rule",
+            )
         elif rule.id in seen:
-            self._report("rule.duplicate_id", f"expected ids that differ, got {rule.id!r} twice", rule.at,
-                         "rename one of the rules")  # fmt: skip
+            self._report(
+                "rule.duplicate_id",
+                f"expected ids that differ, got {rule.id!r} twice",
+                rule.at,
+                "rename one of the rules",
+            )
         elif not RULE_ID.match(rule.id):
-            self._report("rule.id", "expected an id of letters, digits, _ . : and -, got "
-                         f"{rule.id[:40]!r}", rule.at)  # fmt: skip
+            self._report(
+                "rule.id",
+                f"expected an id of letters, digits, _ . : and -, got {rule.id[:40]!r}",
+                rule.at,
+            )
         seen.add(rule.id)
 
     def _report(self, code: str, message: str, at: str, hint: str = "") -> None:
@@ -250,8 +284,11 @@ def _require(fits: bool, what: str, feature: Feature) -> None:
 def _same(left: Feature, right: Feature) -> None:
     same = FAMILY[left.type] == FAMILY[right.type]
     if not same or (left.type == "decimal" and left.scale != right.scale):
-        raise LiteralError("rule.type_mismatch", "expected two features of one kind, got "
-                           f"{left.type} and {right.type}", "compare like with like")  # fmt: skip
+        raise LiteralError(
+            "rule.type_mismatch",
+            f"expected two features of one kind, got {left.type} and {right.type}",
+            "compare like with like",
+        )
 
 
 def _declared(features: FeatureMap) -> str:

@@ -128,7 +128,5 @@ def _objects_of_times(array: Array) -> Array:
     unit = "datetime64[D]" if days else "datetime64[us]"
     found: list[Any] = array.astype(unit).tolist()
     if not days:
-        found = [
-            value.replace(tzinfo=dt.UTC) if value is not None else None for value in found
-        ]
+        found = [value.replace(tzinfo=dt.UTC) if value is not None else None for value in found]
     return np.array(found, dtype=object)

@@ -70,10 +70,14 @@ class CompiledRules:
 
     def _emitter(self, binding: emit_scalar.Binding, *, careful: bool) -> ScalarEmitter:
         return ScalarEmitter(
-            self.flat, self.scope, binding=binding, careful=careful,
+            self.flat,
+            self.scope,
+            binding=binding,
+            careful=careful,
             classes=self.output.classes if self.output else (),
-            decides=self.table.kind == "decision", on_unknown=self.on_unknown,
-        )  # fmt: skip
+            decides=self.table.kind == "decision",
+            on_unknown=self.on_unknown,
+        )
 
     def scalar(self, binding: emit_scalar.Binding = "struct") -> Callable[..., int]:
         """Function of one row to the index of the deciding leaf.

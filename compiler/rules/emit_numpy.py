@@ -20,8 +20,14 @@ if TYPE_CHECKING:
 
 _NUMBERS = frozenset({"int", "float", "float32"})
 _PYTHON = {"=": "==", "!=": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
-_UFUNC = {"=": "equal", "!=": "not_equal", "<": "less", "<=": "less_equal",
-          ">": "greater", ">=": "greater_equal"}  # fmt: skip
+_UFUNC = {
+    "=": "equal",
+    "!=": "not_equal",
+    "<": "less",
+    "<=": "less_equal",
+    ">": "greater",
+    ">=": "greater_equal",
+}
 
 
 class VectorEmitter:
@@ -39,8 +45,12 @@ class VectorEmitter:
         cascade = self.flat.cascade
         self.cascade(cascade, None)
         reads = [f"    x{i} = col[{i}]" for i in self.slots.values()]
-        head = [f"def {name}(col, n, now_us):", *reads, f"    out = full(n, {cascade.default}, int16)",
-                "    free = ones(n, bool)"]  # fmt: skip
+        head = [
+            f"def {name}(col, n, now_us):",
+            *reads,
+            f"    out = full(n, {cascade.default}, int16)",
+            "    free = ones(n, bool)",
+        ]
         return Source("\n".join([*head, *self.lines, "    return out"]) + "\n", self.constants)
 
     def add(self, text: str) -> str:
@@ -113,6 +123,7 @@ class VectorEmitter:
     def leaf(self, node: Any) -> str:
         if isinstance(node, ast.Presence) and node.op == "isNaN":
             sign = "~" if node.negated else ""
+            assert isinstance(node.operand, ast.Field)
             return self.add(f"{sign}{self.column(node.operand.name)}.nan")
         operands = [node.left, node.right] if hasattr(node, "left") else [node.operand]
         kinds = {self.kind(operand) for operand in operands}
@@ -145,8 +156,8 @@ class VectorEmitter:
                 unequal = self.compare(left, "!=", right)
                 one, other = self.present(left), self.present(right)
                 return self.add(f"{'~' if negated else ''}({unequal} | ({one} ^ {other}))")
-            case ast.Known(operand=operand, value=value):
-                return self.present(operand) if value else self.everywhere(value=False)
+            case ast.Known(operand=operand, value=known):
+                return self.present(operand) if known else self.everywhere(value=False)
             case ast.Presence(operand=operand, op=op):
                 mask = self.present(operand)
                 return mask if op == "notNull" else self.add(f"~{mask}")
@@ -212,9 +223,16 @@ class VectorEmitter:
                 args.append(self.add(f"as_float({self.column(arg.name)})"))
             else:
                 args.append(f"({self.data(arg)})")
-        word = {"+": "plus", "-": "minus" if len(args) == 2 else "negative", "*": "times",
-                "/": "quotient", "abs": "magnitude", "min": "least", "max": "greatest",
-                "coalesce": "first"}[node.op]  # fmt: skip
+        word = {
+            "+": "plus",
+            "-": "minus" if len(args) == 2 else "negative",
+            "*": "times",
+            "/": "quotient",
+            "abs": "magnitude",
+            "min": "least",
+            "max": "greatest",
+            "coalesce": "first",
+        }[node.op]
         return self.add(f"{word}(n, {', '.join(args)})")
 
     def dtype(self, operand: ast.Operand) -> Any:

@@ -3,7 +3,8 @@
 Numbers are read with MISSING as NaN, which compares false by itself; other types with None. From a
 struct the values are already typed; from a mapping each read is guarded, because ``True < 5`` and
 ``"a" == 1`` do not raise. What the fast function cannot read (an absent key, None where nothing is
-nullable) raises, and the careful twin answers. User text enters only through ``repr`` and constants.
+nullable) raises, and the careful twin answers. User text enters only through ``repr`` and
+constants.
 """
 
 from __future__ import annotations
@@ -39,9 +40,16 @@ class ScalarEmitter:
     """Emits one function; names of user text never become identifiers."""
 
     def __init__(
-        self, flat: Flat, features: FeatureMap, *, binding: Binding, careful: bool,
-        classes: Sequence[str] = (), decides: bool = False, on_unknown: str = "fallthrough",
-    ) -> None:  # fmt: skip
+        self,
+        flat: Flat,
+        features: FeatureMap,
+        *,
+        binding: Binding,
+        careful: bool,
+        classes: Sequence[str] = (),
+        decides: bool = False,
+        on_unknown: str = "fallthrough",
+    ) -> None:
         self.flat, self.features, self.binding, self.careful = flat, features, binding, careful
         self.classes, self.decides, self.on_unknown = tuple(classes), decides, on_unknown
         self.constants: dict[str, Any] = dict(kernel.NAMESPACE)
@@ -148,8 +156,8 @@ class ScalarEmitter:
                 return self.xor(parts, negated=negated)
             case ast.Truth(value=value):
                 return repr(value)
-            case ast.Known(operand=operand, value=value):
-                return self.present(operand) if value else "False"
+            case ast.Known(operand=operand, value=known):
+                return self.present(operand) if known else "False"
             case ast.Presence():
                 return self.presence(node)
             case ast.Distinct(left=left, right=right, negated=negated):
@@ -159,10 +167,10 @@ class ScalarEmitter:
                 return self.compare(node)
             case ast.In(operand=operand, values=values, negated=negated):
                 members = self.constant(frozenset(values))
-                value = self.value(operand)
+                read = self.value(operand)
                 if not negated:
-                    return f"{value} in {members}"
-                return f"({self.present(operand)} and {value} not in {members})"
+                    return f"{read} in {members}"
+                return f"({self.present(operand)} and {read} not in {members})"
             case ast.Between():
                 return self.between(node)
             case ast.Within():

@@ -61,10 +61,14 @@ def decide(flat: Flat, on_unknown: str, row: reference.Reader) -> tuple[int, tup
     return _cascade(flat, flat.cascade, on_unknown, row, None, unknown), tuple(unknown)
 
 
-def _cascade(
-    flat: Flat, cascade: Cascade, on_unknown: str, row: reference.Reader,
-    seen: list[RuleTruth] | None, unknown: list[str],
-) -> int:  # fmt: skip
+def _cascade(  # noqa: PLR0917 - one recursion, called twice in this file
+    flat: Flat,
+    cascade: Cascade,
+    on_unknown: str,
+    row: reference.Reader,
+    seen: list[RuleTruth] | None,
+    unknown: list[str],
+) -> int:
     for step in cascade.steps:
         value = reference.truth(step.rule.condition, row)
         if seen is not None:

@@ -74,7 +74,15 @@ def instant(now_us: int) -> dt.datetime:
 
 
 NAMESPACE: dict[str, Any] = {
-    "NAN": NAN, "is_nan": domain.is_nan, "plain": plain, "finite": finite, "divide": divide,
-    "least": least, "greatest": greatest, "coalesce": coalesce, "distinct": distinct,
-    "instant": instant, "timedelta": dt.timedelta,
-}  # fmt: skip
+    "NAN": NAN,
+    "is_nan": domain.is_nan,
+    "plain": plain,
+    "finite": finite,
+    "divide": divide,
+    "least": least,
+    "greatest": greatest,
+    "coalesce": coalesce,
+    "distinct": distinct,
+    "instant": instant,
+    "timedelta": dt.timedelta,
+}

@@ -13,7 +13,7 @@ class Token(Struct, frozen=True):
     """One word.
 
     Attributes:
-        kind: ``name`` (bare), ``quoted`` (double quotes), ``text``, ``number``, ``cel``,
+        kind: ``name`` (bare), ``quoted`` (double quotes), ``text``, ``number``,
             ``symbol`` or ``end``.
         value: what it stands for, quotes removed.
         at: ``line:column``, both from 1.
@@ -37,7 +37,6 @@ _TOKEN = re.compile(
     |(?P<name>[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)
     |(?P<text>'(?:[^']|'')*')
     |(?P<quoted>"(?:[^"]|"")*")
-    |(?P<cel>`[^`]*`)
     |(?P<symbol><=|>=|<>|!=|==|[=<>()+\-*/,:@])""",
     re.VERBOSE,
 )
@@ -73,7 +72,7 @@ def _value(kind: str, raw: str) -> str:
         return raw[1:-1].replace("''", "'")
     if kind == "quoted":
         return raw[1:-1].replace('""', '"')
-    return raw[1:-1] if kind == "cel" else raw
+    return raw
 
 
 def _bad(source: str, place: int, at: str) -> Problem:

@@ -46,7 +46,7 @@ def _walk(tree: Any, *, inside_repeat: bool) -> str:
     unbounded = 0
     for op, argument in tree:
         if op in (rc.MAX_REPEAT, rc.MIN_REPEAT):
-            low, high, body = argument
+            _low, high, body = argument
             if inside_repeat:
                 return "expected no repeat inside a repeat, got one (it can take exponential time)"
             if high is not rc.MAXREPEAT and high > MAX_REPEAT:

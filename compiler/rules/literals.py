@@ -14,15 +14,28 @@ from compiler.rules.names import suggestion
 from compiler.schema import Feature
 
 FAMILY = {
-    "int": "number", "float": "number", "float32": "number", "decimal": "decimal", "bool": "bool",
-    "string": "text", "enum": "text", "date": "date", "timestamp": "timestamp",
-}  # fmt: skip
+    "int": "number",
+    "float": "number",
+    "float32": "number",
+    "decimal": "decimal",
+    "bool": "bool",
+    "string": "text",
+    "enum": "text",
+    "date": "date",
+    "timestamp": "timestamp",
+}
 ORDERED = frozenset({"number", "decimal", "date", "timestamp"})
 _WORDS = {
-    "int": "a number", "float": "a number", "float32": "a number", "decimal": "a number",
-    "bool": "TRUE or FALSE", "string": "a text", "enum": "a text", "date": "a date 'YYYY-MM-DD'",
+    "int": "a number",
+    "float": "a number",
+    "float32": "a number",
+    "decimal": "a number",
+    "bool": "TRUE or FALSE",
+    "string": "a text",
+    "enum": "a text",
+    "date": "a date 'YYYY-MM-DD'",
     "timestamp": "a time with offset such as '2024-05-01T00:00:00Z'",
-}  # fmt: skip
+}
 
 
 class LiteralError(Exception):
@@ -118,8 +131,11 @@ def _stepped(
         whole = whole if op == "<=" else whole + 1
     if not domain.INT_MIN <= whole <= domain.INT_MAX:
         above = whole > 0
-        return ast.Known(operand, {"<": above, "<=": above, ">": not above, ">=": not above,
-                                   "=": False, "!=": True}[op], at)  # fmt: skip
+        return ast.Known(
+            operand,
+            {"<": above, "<=": above, ">": not above, ">=": not above, "=": False, "!=": True}[op],
+            at,
+        )
     literal: Any = (
         int(whole) if not isinstance(value, decimal.Decimal) else whole.scaleb(-scale, _WIDE)
     )

@@ -32,7 +32,7 @@ def output_features(output: OutputSchema | None) -> FeatureMap:
 
 
 def canonical_name(name: str, known: FeatureMap) -> str:
-    """``probability.bad`` is short for ``output.probability.bad`` unless a feature has that name."""
+    """``probability.x`` is short for ``output.probability.x`` unless a feature has that name."""
     if name not in known and OUTPUT_PREFIX + name in known:
         return OUTPUT_PREFIX + name
     return name

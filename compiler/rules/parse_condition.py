@@ -16,22 +16,35 @@ if TYPE_CHECKING:
 
 COMPARE = {"=", "!=", "<", "<=", ">", ">="}
 TEXT: dict[str, tuple[ast.TextOp, bool]] = {
-    "contains": ("contains", False), "doesNotContain": ("contains", True),
-    "beginsWith": ("beginsWith", False), "doesNotBeginWith": ("beginsWith", True),
-    "endsWith": ("endsWith", False), "doesNotEndWith": ("endsWith", True),
-    "matches": ("matches", False), "doesNotMatch": ("matches", True),
-}  # fmt: skip
+    "contains": ("contains", False),
+    "doesNotContain": ("contains", True),
+    "beginsWith": ("beginsWith", False),
+    "doesNotBeginWith": ("beginsWith", True),
+    "endsWith": ("endsWith", False),
+    "doesNotEndWith": ("endsWith", True),
+    "matches": ("matches", False),
+    "doesNotMatch": ("matches", True),
+}
 PRESENCE: set[ast.PresenceOp] = {"null", "notNull", "isNaN", "isEmpty", "isNotEmpty"}
 TIME: dict[str, ast.CompareOp] = {"before": "<", "after": ">", "on": "="}
 OPERATORS = (
-    COMPARE | set(TEXT) | PRESENCE | set(TIME)
+    COMPARE
+    | set(TEXT)
+    | PRESENCE
+    | set(TIME)
     | {"in", "notIn", "between", "notBetween", "distinctFrom", "notDistinctFrom"}
     | {"inLast", "inNext", "notInLast", "notInNext"}
-)  # fmt: skip
+)
 ARITH_ARGS = {
-    "+": (2, 2), "-": (1, 2), "*": (2, 2), "/": (2, 2), "abs": (1, 1),
-    "min": (2, 20), "max": (2, 20), "coalesce": (2, 20),
-}  # fmt: skip
+    "+": (2, 2),
+    "-": (1, 2),
+    "*": (2, 2),
+    "/": (2, 2),
+    "abs": (1, 1),
+    "min": (2, 20),
+    "max": (2, 20),
+    "coalesce": (2, 20),
+}
 _LEAF_KEYS = {"field", "lhs", "operator", "value", "valueSource", "caseInsensitive", "id"}
 _GROUP_KEYS = {"combinator", "rules", "not", "allowEmpty", "id"}
 _SPAN = re.compile(r"([0-9]{1,9})\s*(w|d|h|m|s)\Z")
@@ -55,19 +68,26 @@ class ConditionParser:
         self.report(Problem(code, message, at, hint))
 
     def condition(self, data: Any, at: str, depth: int = 1) -> ast.Condition | None:
-        """A group, a leaf or ``{"cel": ...}``."""
+        """A group or a leaf."""
         if not isinstance(data, dict):
             self._problem("rule.shape", f"expected a group or a condition, got {_short(data)}", at)
             return None
         if depth > limits.MAX_DEPTH:
-            self._problem("rule.too_deep", f"expected at most {limits.MAX_DEPTH} nested levels, "
-                          "got more", at, "split the condition into several rules")  # fmt: skip
+            self._problem(
+                "rule.too_deep",
+                f"expected at most {limits.MAX_DEPTH} nested levels, got more",
+                at,
+                "split the condition into several rules",
+            )
             return None
         self.nodes += 1
         if self.nodes > limits.MAX_NODES:
             if self.nodes == limits.MAX_NODES + 1:
-                self._problem("rule.too_large", f"expected at most {limits.MAX_NODES} conditions, "
-                              "got more", at)  # fmt: skip
+                self._problem(
+                    "rule.too_large",
+                    f"expected at most {limits.MAX_NODES} conditions, got more",
+                    at,
+                )
             return None
         if "rules" in data or "combinator" in data:
             return self._group(data, at, depth)
@@ -76,18 +96,26 @@ class ConditionParser:
     def _unknown_keys(self, data: dict[str, Any], known: set[str], at: str) -> None:
         for key in data:
             if key not in known:
-                self._problem("rule.unknown_key", f"expected one of {', '.join(sorted(known))}, "
-                              f"got {key!r}", f"{at}.{key}", suggestion(key, known))  # fmt: skip
+                self._problem(
+                    "rule.unknown_key",
+                    f"expected one of {', '.join(sorted(known))}, got {key!r}",
+                    f"{at}.{key}",
+                    suggestion(key, known),
+                )
 
     def _group(self, data: dict[str, Any], at: str, depth: int) -> ast.Condition | None:
         self._unknown_keys(data, _GROUP_KEYS, at)
         word, parts = data.get("combinator"), data.get("rules")
         if word not in ("and", "or", "xor"):
-            self._problem("rule.combinator", f"expected and, or or xor, got {_short(word)}",
-                          f"{at}.combinator")  # fmt: skip
+            self._problem(
+                "rule.combinator",
+                f"expected and, or or xor, got {_short(word)}",
+                f"{at}.combinator",
+            )
         if not isinstance(data.get("not", False), bool):
-            self._problem("rule.shape", f"expected true or false, got {_short(data['not'])}",
-                          f"{at}.not")  # fmt: skip
+            self._problem(
+                "rule.shape", f"expected true or false, got {_short(data['not'])}", f"{at}.not"
+            )
         if not isinstance(parts, list):
             self._problem("rule.shape", f"expected a list, got {_short(parts)}", f"{at}.rules")
             return None
@@ -104,8 +132,11 @@ class ConditionParser:
             node = whole[0]
         elif word == "xor":
             if len(whole) > limits.MAX_XOR:
-                self._problem("rule.too_large", f"expected at most {limits.MAX_XOR} parts of an "
-                              f"xor, got {len(whole)}", at)  # fmt: skip
+                self._problem(
+                    "rule.too_large",
+                    f"expected at most {limits.MAX_XOR} parts of an xor, got {len(whole)}",
+                    at,
+                )
             node = ast.Xor(whole, at=at)
         else:
             node = ast.And(whole, at) if word == "and" else ast.Or(whole, at)
@@ -114,8 +145,12 @@ class ConditionParser:
     def _empty(self, data: dict[str, Any], at: str) -> ast.Condition | None:
         allowed = data.get("allowEmpty")
         if not isinstance(allowed, bool):
-            self._problem("rule.empty_group", "expected at least one condition, got an empty group",
-                          f"{at}.rules", 'add one, or "allowEmpty": true or false to say its value')  # fmt: skip
+            self._problem(
+                "rule.empty_group",
+                "expected at least one condition, got an empty group",
+                f"{at}.rules",
+                'add one, or "allowEmpty": true or false to say its value',
+            )
             return None
         return ast.Truth(allowed != (data.get("not") is True), at)
 
@@ -124,12 +159,19 @@ class ConditionParser:
         left = self._left(data, at, depth)
         op = data.get("operator")
         if not isinstance(op, str) or op not in OPERATORS:
-            self._problem("rule.unknown_operator", f"expected an operator, got {_short(op)}",
-                          f"{at}.operator", suggestion(str(op), OPERATORS))  # fmt: skip
+            self._problem(
+                "rule.unknown_operator",
+                f"expected an operator, got {_short(op)}",
+                f"{at}.operator",
+                suggestion(str(op), OPERATORS),
+            )
             return None
         if data.get("caseInsensitive", False) not in (True, False):
-            self._problem("rule.shape", "expected true or false, got "
-                          f"{_short(data['caseInsensitive'])}", f"{at}.caseInsensitive")  # fmt: skip
+            self._problem(
+                "rule.shape",
+                f"expected true or false, got {_short(data['caseInsensitive'])}",
+                f"{at}.caseInsensitive",
+            )
         if data.get("caseInsensitive") is True and op not in TEXT:
             self._problem(
                 "rule.case", f"expected a string operator with caseInsensitive, got {op}", at
@@ -170,8 +212,12 @@ class ConditionParser:
         if op.endswith(("inLast", "inNext", "InLast", "InNext")):
             span = parse_span(value)
             if span is None:
-                self._problem("rule.literal", f"expected a span such as 90d or 12h, got {_short(value)}",
-                              place, "units: w d h m s")  # fmt: skip
+                self._problem(
+                    "rule.literal",
+                    f"expected a span such as 90d or 12h, got {_short(value)}",
+                    place,
+                    "units: w d h m s",
+                )
             if left is None or span is None:
                 return None
             return ast.Within(
@@ -208,8 +254,11 @@ class ConditionParser:
             return None
         if source == "expression":
             return self.expression(value, at, depth)
-        self._problem("rule.shape", f"expected value, field or expression, got {_short(source)}",
-                      at.removesuffix("value") + "valueSource")  # fmt: skip
+        self._problem(
+            "rule.shape",
+            f"expected value, field or expression, got {_short(source)}",
+            at.removesuffix("value") + "valueSource",
+        )
         return None
 
     def expression(self, data: Any, at: str, depth: int) -> ast.Operand | None:
@@ -230,8 +279,11 @@ class ConditionParser:
         if keys == {"op", "args"} and data["op"] in ARITH_ARGS and isinstance(data["args"], list):
             low, high = ARITH_ARGS[data["op"]]
             if not low <= len(data["args"]) <= high:
-                self._problem("rule.arguments", f"expected {low} to {high} arguments of "
-                              f"{data['op']}, got {len(data['args'])}", f"{at}.args")  # fmt: skip
+                self._problem(
+                    "rule.arguments",
+                    f"expected {low} to {high} arguments of {data['op']}, got {len(data['args'])}",
+                    f"{at}.args",
+                )
                 return None
             args = [
                 self.expression(arg, f"{at}.args[{i}]", depth + 1)
@@ -239,8 +291,12 @@ class ConditionParser:
             ]
             whole = tuple(arg for arg in args if arg is not None)
             return ast.Arith(data["op"], whole, at) if len(whole) == len(args) else None
-        self._problem("rule.expression", 'expected {"field"}, {"value"}, {"now": true} or '
-                      f'{{"op", "args"}}, got {_short(data)}', at)  # fmt: skip
+        self._problem(
+            "rule.expression",
+            'expected {"field"}, {"value"}, {"now": true} or '
+            f'{{"op", "args"}}, got {_short(data)}',
+            at,
+        )
         return None
 
     def _values(self, data: Any, at: str, *, single: bool = False) -> tuple[ast.Value, ...] | None:
@@ -248,15 +304,20 @@ class ConditionParser:
             self._problem("rule.shape", f"expected a list of values, got {_short(data)}", at)
             return None
         if len(data) > limits.MAX_LIST:
-            self._problem("rule.too_large", f"expected at most {limits.MAX_LIST} values, "
-                          f"got {len(data)}", at)  # fmt: skip
+            self._problem(
+                "rule.too_large", f"expected at most {limits.MAX_LIST} values, got {len(data)}", at
+            )
             return None
         sound = True
         for i, item in enumerate(data):
             place = at if single else f"{at}[{i}]"
             if item is None:
-                self._problem("rule.null_literal", "expected a value, got null", place,
-                              "test presence with the operators null and notNull")  # fmt: skip
+                self._problem(
+                    "rule.null_literal",
+                    "expected a value, got null",
+                    place,
+                    "test presence with the operators null and notNull",
+                )
                 sound = False
             elif not isinstance(item, bool | int | float | str):
                 self._problem("rule.literal", f"expected a plain value, got {_short(item)}", place)
@@ -265,8 +326,11 @@ class ConditionParser:
                 self._problem("rule.literal", f"expected a finite number, got {item}", place)
                 sound = False
             elif isinstance(item, str) and len(item) > limits.MAX_STRING:
-                self._problem("rule.too_large", f"expected at most {limits.MAX_STRING} characters, "
-                              f"got {len(item)}", place)  # fmt: skip
+                self._problem(
+                    "rule.too_large",
+                    f"expected at most {limits.MAX_STRING} characters, got {len(item)}",
+                    place,
+                )
                 sound = False
         return tuple(data) if sound else None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
@@ -68,8 +68,14 @@ def parse_consequent(
     """A consequent that is not a nested cascade; None after reporting a problem."""
     word = data.get("type") if isinstance(data, dict) else None
     if word not in TYPES:
-        report(Problem("rule.consequent", f"expected a consequent of type {', '.join(TYPES)}, got "
-                       f"{word!r}", at, suggestion(str(word), TYPES)))  # fmt: skip
+        report(
+            Problem(
+                "rule.consequent",
+                f"expected a consequent of type {', '.join(TYPES)}, got {word!r}",
+                at,
+                suggestion(str(word), TYPES),
+            )
+        )
         return None
     try:
         shape: _Shape = msgspec.convert(data, _Shape)
@@ -85,9 +91,7 @@ def parse_consequent(
     return found
 
 
-def consequent_problem(
-    found: ast.LeafConsequent, kind: Literal["routing", "decision"] | str
-) -> str:
+def consequent_problem(found: ast.LeafConsequent, kind: str) -> str:
     """Why a consequent does not stand, or an empty string."""
     decides = isinstance(found, ast.DecisionConsequent)
     if kind == "decision" and not decides:

@@ -8,83 +8,38 @@ guessing; what does not fit is refused where it stands.
 from __future__ import annotations
 
 import math
-from typing import NoReturn
 
-from compiler.errors import Problem, ProblemsError
 from compiler.rules import ast, limits
 from compiler.rules.lex import Token
 from compiler.rules.parse_condition import ARITH_ARGS, parse_span
+from compiler.rules.parse_words import WordReader
 
 _COMPARE: dict[str, ast.CompareOp] = {
-    "=": "=", "==": "=", "!=": "!=", "<>": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">=",
-    "BEFORE": "<", "AFTER": ">",
-}  # fmt: skip
+    "=": "=",
+    "==": "=",
+    "!=": "!=",
+    "<>": "!=",
+    "<": "<",
+    "<=": "<=",
+    ">": ">",
+    ">=": ">=",
+    "BEFORE": "<",
+    "AFTER": ">",
+}
 _TEXT: dict[str, ast.TextOp] = {
-    "CONTAINS": "contains", "BEGINS": "beginsWith", "STARTS": "beginsWith",
-    "ENDS": "endsWith", "MATCHES": "matches",
-}  # fmt: skip
+    "CONTAINS": "contains",
+    "BEGINS": "beginsWith",
+    "STARTS": "beginsWith",
+    "ENDS": "endsWith",
+    "MATCHES": "matches",
+}
 _FUNCTIONS = {"ABS": "abs", "MIN": "min", "MAX": "max", "COALESCE": "coalesce"}
-KEYWORDS = frozenset(
-    {"IF", "THEN", "ELSE", "AND", "OR", "XOR", "NOT", "IN", "BETWEEN", "IS", "NULL", "NAN", "TRUE",
-     "FALSE", "AS", "NOW", "CONTAINS", "BEGINS", "STARTS", "ENDS", "MATCHES", "BEFORE", "AFTER",
-     "WITH", "IGNORE", "CASE", "DISTINCT", "FROM", "EMPTY", "LAST", "NEXT", "BY", "SALT", "LAYER"}
-)  # fmt: skip
-
 _Node = ast.Condition | ast.Operand
 _OPERANDS = (ast.Field, ast.Const, ast.Now, ast.Arith)
 
 
-class ExpressionParser:
+class ExpressionParser(WordReader):
     """Reads conditions from words; subclasses add what stands around them."""
-
-    def __init__(self, words: list[Token]) -> None:
-        self.words = words
-        self.place = 0
-        self.depth = 0
-
-    # words ------------------------------------------------------------------------------------
-
-    def peek(self, ahead: int = 0) -> Token:
-        return self.words[min(self.place + ahead, len(self.words) - 1)]
-
-    def take(self) -> Token:
-        token = self.peek()
-        self.place += 1
-        return token
-
-    def accept(self, *words: str) -> bool:
-        if any(self.peek(i).word != word for i, word in enumerate(words)):
-            return False
-        self.place += len(words)
-        return True
-
-    def expect(self, word: str) -> None:
-        if not self.accept(word):
-            self.fail("rule.syntax", f"expected {word}, got {self.shown()}", self.peek().at)
-
-    def expect_end(self) -> None:
-        if self.peek().kind != "end":
-            self.fail("rule.syntax", f"expected the end, got {self.shown()}", self.peek().at)
-
-    def shown(self) -> str:
-        token = self.peek()
-        return "the end of the text" if token.kind == "end" else repr(token.value)
-
-    def name(self, what: str) -> str:
-        token = self.peek()
-        if token.kind == "quoted" or (token.kind == "name" and token.word not in KEYWORDS):
-            return self.take().value
-        hint = "put it in double quotes to use it as a name" if token.kind == "name" else ""
-        return self.fail("rule.syntax", f"expected {what}, got {self.shown()}", token.at, hint)
-
-    def text(self, what: str) -> str:
-        if self.peek().kind != "text":
-            self.fail("rule.syntax", f"expected {what} in single quotes, got {self.shown()}",
-                      self.peek().at)  # fmt: skip
-        return self.take().value
-
-    def fail(self, code: str, message: str, at: str, hint: str = "") -> NoReturn:
-        raise ProblemsError([Problem(code, message, at, hint)])
 
     # conditions -------------------------------------------------------------------------------
 
@@ -99,15 +54,23 @@ class ExpressionParser:
         if isinstance(node, ast.Const) and isinstance(node.value, bool):
             return ast.Truth(node.value, node.at)
         if isinstance(node, _OPERANDS):
-            self.fail("rule.syntax", "expected a condition, got a value", node.at or at,
-                      "compare it with something")  # fmt: skip
+            self.fail(
+                "rule.syntax",
+                "expected a condition, got a value",
+                node.at or at,
+                "compare it with something",
+            )
         return node
 
     def deeper(self) -> None:
         self.depth += 1
         if self.depth > limits.MAX_DEPTH:
-            self.fail("rule.too_deep", f"expected at most {limits.MAX_DEPTH} nested levels, got more",
-                      self.peek().at, "split the condition into several rules")  # fmt: skip
+            self.fail(
+                "rule.too_deep",
+                f"expected at most {limits.MAX_DEPTH} nested levels, got more",
+                self.peek().at,
+                "split the condition into several rules",
+            )
 
     def either(self) -> _Node:
         self.deeper()
@@ -127,8 +90,11 @@ class ExpressionParser:
             place = self.peek().at
             parts.append(self.as_condition(part(), place))
         if word == "XOR" and len(parts) > limits.MAX_XOR:
-            self.fail("rule.too_large", f"expected at most {limits.MAX_XOR} parts of an xor, "
-                      f"got {len(parts)}", at)  # fmt: skip
+            self.fail(
+                "rule.too_large",
+                f"expected at most {limits.MAX_XOR} parts of an xor, got {len(parts)}",
+                at,
+            )
         kinds = {"OR": ast.Or, "AND": ast.And, "XOR": ast.Xor}
         return kinds[word](tuple(parts), at=at)  # type: ignore[no-any-return]
 
@@ -177,8 +143,12 @@ class ExpressionParser:
 
     def operand(self, node: _Node, at: str) -> ast.Operand:
         if not isinstance(node, _OPERANDS):
-            self.fail("rule.syntax", "expected a value, got a condition", at, "compare a feature or "
-                      "an arithmetic expression")  # fmt: skip
+            self.fail(
+                "rule.syntax",
+                "expected a value, got a condition",
+                at,
+                "compare a feature or an arithmetic expression",
+            )
         return node
 
     def is_test(self, left: ast.Operand, at: str) -> ast.Condition:
@@ -193,8 +163,11 @@ class ExpressionParser:
         if self.accept("DISTINCT", "FROM"):
             place = self.peek().at
             return ast.Distinct(left, self.operand(self.sum(), place), negated, at)
-        return self.fail("rule.syntax", "expected NULL, EMPTY, NAN or DISTINCT FROM after IS, got "
-                         + self.shown(), self.peek().at)  # fmt: skip
+        return self.fail(
+            "rule.syntax",
+            "expected NULL, EMPTY, NAN or DISTINCT FROM after IS, got " + self.shown(),
+            self.peek().at,
+        )
 
     def in_test(self, left: ast.Operand, at: str, *, negated: bool) -> ast.Condition:
         for word in ("LAST", "NEXT"):
@@ -202,8 +175,12 @@ class ExpressionParser:
                 place = self.peek().at
                 span = parse_span(self.text("a span"))
                 if span is None:
-                    self.fail("rule.literal", "expected a span such as '90d' or '12h', got another "
-                              "text", place, "units: w d h m s")  # fmt: skip
+                    self.fail(
+                        "rule.literal",
+                        "expected a span such as '90d' or '12h', got another text",
+                        place,
+                        "units: w d h m s",
+                    )
                 return ast.Within(left, "last" if word == "LAST" else "next", span, negated, at)
         self.expect("(")
         values: list[ast.Value] = []
@@ -213,8 +190,11 @@ class ExpressionParser:
                 values.append(self.literal())
             self.expect(")")
         if len(values) > limits.MAX_LIST:
-            self.fail("rule.too_large", f"expected at most {limits.MAX_LIST} values, got "
-                      f"{len(values)}", at)  # fmt: skip
+            self.fail(
+                "rule.too_large",
+                f"expected at most {limits.MAX_LIST} values, got {len(values)}",
+                at,
+            )
         return ast.In(left, tuple(values), negated, at)
 
     # operands ---------------------------------------------------------------------------------
@@ -268,15 +248,7 @@ class ExpressionParser:
             return ast.Now(token.at)
         if token.word == "NULL":
             self.fail("rule.null_literal", "expected a value, got NULL", token.at, "write IS NULL")
-        if token.kind == "cel":
-            return self.cel(self.take())
         return ast.Field(self.name("a feature, a value or ("), token.at)
-
-    def cel(self, token: Token) -> ast.Condition:
-        """A condition in back quotes is in the CEL subset."""
-        from compiler.rules.parse_cel import parse_cel
-
-        return parse_cel(token.value, token.at)
 
     def function(self, op: str) -> ast.Operand:
         at = self.take().at
@@ -292,8 +264,9 @@ class ExpressionParser:
         self.depth -= 1
         low, high = ARITH_ARGS[op]
         if not low <= len(args) <= high:
-            self.fail("rule.arguments", f"expected {low} to {high} arguments of {op}, got "
-                      f"{len(args)}", at)  # fmt: skip
+            self.fail(
+                "rule.arguments", f"expected {low} to {high} arguments of {op}, got {len(args)}", at
+            )
         return ast.Arith(op, tuple(args), at)  # type: ignore[arg-type]
 
     def literal(self) -> ast.Value:
@@ -309,8 +282,11 @@ class ExpressionParser:
             return False
         if token.kind == "text":
             if len(token.value) > limits.MAX_STRING:
-                self.fail("rule.too_large", f"expected at most {limits.MAX_STRING} characters, got "
-                          f"{len(token.value)}", token.at)  # fmt: skip
+                self.fail(
+                    "rule.too_large",
+                    f"expected at most {limits.MAX_STRING} characters, got {len(token.value)}",
+                    token.at,
+                )
             return self.take().value
         if token.kind == "number":
             return self.number(self.take())

@@ -24,10 +24,19 @@ if TYPE_CHECKING:
 SCHEMA_NAME = "interlock/rules/v1"
 _KEYS = frozenset(
     {
-        "$schema", "id", "revision", "kind", "description", "features", "output",
-        "evaluationMode", "onUnknown", "conditions", "defaultConsequent",
+        "$schema",
+        "id",
+        "revision",
+        "kind",
+        "description",
+        "features",
+        "output",
+        "evaluationMode",
+        "onUnknown",
+        "conditions",
+        "defaultConsequent",
     }
-)  # fmt: skip
+)
 
 
 class Document(Struct, frozen=True):
@@ -48,9 +57,11 @@ def load_json(source: bytes | str) -> Any:
         return json.loads(source, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         problem = Problem(
-            "rule.syntax", f"expected JSON, got {error.msg.lower()}",
-            f"{error.lineno}:{error.colno}", "check the brackets, commas and quotes there",
-        )  # fmt: skip
+            "rule.syntax",
+            f"expected JSON, got {error.msg.lower()}",
+            f"{error.lineno}:{error.colno}",
+            "check the brackets, commas and quotes there",
+        )
     except UnicodeDecodeError as error:
         problem = Problem(
             "rule.syntax", "expected UTF-8 text, got other bytes", f"byte {error.start}"
@@ -66,11 +77,12 @@ def _refuse_constant(word: str) -> NoReturn:
     raise ProblemsError(
         [
             Problem(
-                "rule.literal", f"expected a finite number, got {word}",
+                "rule.literal",
+                f"expected a finite number, got {word}",
                 hint="use isNaN or null to test for a missing value",
             )
         ]
-    )  # fmt: skip
+    )
 
 
 def parse_document(data: Any, *, kind: str | None = None) -> Document:
@@ -91,8 +103,14 @@ def parse_document(data: Any, *, kind: str | None = None) -> Document:
         )
     for key in data:
         if key not in _KEYS:
-            report(Problem("rule.unknown_key", f"expected a key of the envelope, got {key!r}",
-                           f"$.{key}", _close(key)))  # fmt: skip
+            report(
+                Problem(
+                    "rule.unknown_key",
+                    f"expected a key of the envelope, got {key!r}",
+                    f"$.{key}",
+                    _close(key),
+                )
+            )
     _expect(data, "$schema", (SCHEMA_NAME,), report)
     _expect(data, "evaluationMode", ("cascade",), report)
     _expect(data, "kind", ("routing", "decision"), report)
@@ -105,8 +123,14 @@ def parse_document(data: Any, *, kind: str | None = None) -> Document:
     )
     parser = ConditionParser(report)
     if "defaultConsequent" not in data:
-        report(Problem("rule.no_default", "expected `defaultConsequent`, got none", "$",
-                       "say what answers when no rule fires"))  # fmt: skip
+        report(
+            Problem(
+                "rule.no_default",
+                "expected `defaultConsequent`, got none",
+                "$",
+                "say what answers when no rule fires",
+            )
+        )
     reader = _Cascade(parser, report, found_kind)
     rules = reader.rules(data.get("conditions"), "$.conditions", 1)
     default = reader.consequent(
@@ -134,8 +158,13 @@ class _Cascade:
             self.report(Problem("rule.shape", f"expected a list of rules, got {word_of(data)}", at))
             return ()
         if len(data) > limits.MAX_RULES:
-            self.report(Problem("rule.too_large", f"expected at most {limits.MAX_RULES} rules, "
-                                f"got {len(data)}", at))  # fmt: skip
+            self.report(
+                Problem(
+                    "rule.too_large",
+                    f"expected at most {limits.MAX_RULES} rules, got {len(data)}",
+                    at,
+                )
+            )
             return ()
         found = (self.rule(item, f"{at}[{i}]", i, depth) for i, item in enumerate(data))
         return tuple(rule for rule in found if rule is not None)
@@ -146,19 +175,26 @@ class _Cascade:
             return None
         for key in data:
             if key not in ("id", "antecedent", "consequent", "description"):
-                self.report(Problem("rule.unknown_key", "expected id, antecedent, consequent or "
-                                    f"description, got {key!r}", f"{at}.{key}"))  # fmt: skip
+                self.report(
+                    Problem(
+                        "rule.unknown_key",
+                        f"expected id, antecedent, consequent or description, got {key!r}",
+                        f"{at}.{key}",
+                    )
+                )
         for key in ("antecedent", "consequent"):
             if key not in data:
                 self.report(Problem("rule.shape", f"expected `{key}`, got none", at))
         condition = (
             self.parser.condition(data["antecedent"], f"{at}.antecedent")
-            if "antecedent" in data else None
-        )  # fmt: skip
+            if "antecedent" in data
+            else None
+        )
         consequent = (
             self.consequent(data["consequent"], f"{at}.consequent", depth)
-            if "consequent" in data else None
-        )  # fmt: skip
+            if "consequent" in data
+            else None
+        )
         name = data.get("id", f"rule{index + 1}")
         if not isinstance(name, str):
             self.report(
@@ -176,13 +212,23 @@ class _Cascade:
 
     def nested(self, data: dict[str, Any], at: str, depth: int) -> ast.Consequent | None:
         if depth >= limits.MAX_CASCADE_DEPTH:
-            self.report(Problem("rule.too_deep", f"expected at most {limits.MAX_CASCADE_DEPTH} "
-                                "nested cascades, got more", at))  # fmt: skip
+            self.report(
+                Problem(
+                    "rule.too_deep",
+                    f"expected at most {limits.MAX_CASCADE_DEPTH} nested cascades, got more",
+                    at,
+                )
+            )
             return None
         for key in data:
             if key not in ("type", "conditions", "defaultConsequent"):
-                self.report(Problem("rule.unknown_key", "expected conditions or defaultConsequent, "
-                                    f"got {key!r}", f"{at}.{key}"))  # fmt: skip
+                self.report(
+                    Problem(
+                        "rule.unknown_key",
+                        f"expected conditions or defaultConsequent, got {key!r}",
+                        f"{at}.{key}",
+                    )
+                )
         if "defaultConsequent" not in data:
             self.report(Problem("rule.no_default", "expected `defaultConsequent`, got none", at))
             return None
@@ -198,8 +244,13 @@ class _Cascade:
                 data["consequent"], "$.onUnknown.consequent", self.kind, self.report
             )
             return found if found is not None else "fallthrough"
-        self.report(Problem("rule.on_unknown", "expected fallthrough, error or "
-                            f'{{"consequent": ...}}, got {word_of(data)}', "$.onUnknown"))  # fmt: skip
+        self.report(
+            Problem(
+                "rule.on_unknown",
+                f'expected fallthrough, error or {{"consequent": ...}}, got {word_of(data)}',
+                "$.onUnknown",
+            )
+        )
         return "fallthrough"
 
 
@@ -213,8 +264,13 @@ def _expect(
     data: dict[str, Any], key: str, allowed: tuple[str, ...], report: Callable[[Problem], None]
 ) -> None:
     if key in data and data[key] not in allowed:
-        report(Problem("rule.shape", f"expected {' or '.join(allowed)}, got {word_of(data[key])}",
-                       f"$.{key}"))  # fmt: skip
+        report(
+            Problem(
+                "rule.shape",
+                f"expected {' or '.join(allowed)}, got {word_of(data[key])}",
+                f"$.{key}",
+            )
+        )
 
 
 def _typed(data: Any, kind: Any, at: str, report: Callable[[Problem], None]) -> Any:
@@ -223,8 +279,14 @@ def _typed(data: Any, kind: Any, at: str, report: Callable[[Problem], None]) -> 
     except msgspec.ValidationError as error:
         text = str(error)
         message, _, path = text.partition(" - at `$")
-        report(Problem("schema.invalid", message[0].lower() + message[1:], at + path.rstrip("`"),
-                       _later(data)))  # fmt: skip
+        report(
+            Problem(
+                "schema.invalid",
+                message[0].lower() + message[1:],
+                at + path.rstrip("`"),
+                _later(data),
+            )
+        )
         return None
 
 

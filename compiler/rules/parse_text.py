@@ -54,8 +54,11 @@ class _TableParser(ExpressionParser):
 
     def cascade(self, depth: int) -> tuple[tuple[ast.Rule, ...], ast.Consequent]:
         if depth > limits.MAX_CASCADE_DEPTH:
-            self.fail("rule.too_deep", f"expected at most {limits.MAX_CASCADE_DEPTH} nested "
-                      "cascades, got more", self.peek().at)  # fmt: skip
+            self.fail(
+                "rule.too_deep",
+                f"expected at most {limits.MAX_CASCADE_DEPTH} nested cascades, got more",
+                self.peek().at,
+            )
         rules: list[ast.Rule] = []
         self.expect("IF")
         while True:
@@ -71,8 +74,12 @@ class _TableParser(ExpressionParser):
             name = self.name("a rule id") if self.accept("AS") else f"rule{len(rules) + 1}"
             rules.append(ast.Rule(name, condition, consequent, at))
             if not self.accept("ELSE"):
-                self.fail("rule.no_default", f"expected ELSE, got {self.shown()}", self.peek().at,
-                          "every table ends with ELSE and what answers when no rule fires")  # fmt: skip
+                self.fail(
+                    "rule.no_default",
+                    f"expected ELSE, got {self.shown()}",
+                    self.peek().at,
+                    "every table ends with ELSE and what answers when no rule fires",
+                )
             if not self.accept("IF"):
                 return tuple(rules), self.consequent(depth)
 

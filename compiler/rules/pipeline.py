@@ -76,9 +76,13 @@ def compile_document(
         scope.update(output_features(output))
         if output is None:
             problems.append(
-                Problem("rule.no_output", "expected to know what the models answer, got no output "
-                        "schema", "$.output", 'add "output": {"task": ..., "classes": [...]}')
-            )  # fmt: skip
+                Problem(
+                    "rule.no_output",
+                    "expected to know what the models answer, got no output schema",
+                    "$.output",
+                    'add "output": {"task": ..., "classes": [...]}',
+                )
+            )
     table, found = check_table(parsed.table, scope)
     problems.extend(found)
     if problems:
@@ -93,11 +97,22 @@ def feature_problems(features: FeatureMap) -> list[Problem]:
     for name, feature in features.items():
         at = f"$.features.{name}"
         if not FEATURE_NAME.match(name):
-            found.append(Problem("schema.name", "expected a name of letters, digits and _, got "
-                                 f"{name[:40]!r}", at, "rename the feature"))  # fmt: skip
+            found.append(
+                Problem(
+                    "schema.name",
+                    f"expected a name of letters, digits and _, got {name[:40]!r}",
+                    at,
+                    "rename the feature",
+                )
+            )
         if feature.type == "enum" and len(set(feature.values)) != max(len(feature.values), 1):
-            found.append(Problem("schema.invalid", "expected distinct values of an enum, got "
-                                 f"{list(feature.values)[:8]}", at))  # fmt: skip
+            found.append(
+                Problem(
+                    "schema.invalid",
+                    f"expected distinct values of an enum, got {list(feature.values)[:8]}",
+                    at,
+                )
+            )
         if not 0 <= feature.scale <= 18:
             found.append(
                 Problem("schema.invalid", f"expected a scale of 0 to 18, got {feature.scale}", at)
@@ -108,8 +123,14 @@ def feature_problems(features: FeatureMap) -> list[Problem]:
 def _read_source(document: bytes | str) -> tuple[str, Any]:
     """The text, and either the same text (IF/THEN form) or the JSON object it holds."""
     if len(document) > limits.MAX_SOURCE_BYTES:
-        raise ProblemsError([Problem("rule.too_large", "expected at most "
-                             f"{limits.MAX_SOURCE_BYTES} bytes, got {len(document)}")])  # fmt: skip
+        raise ProblemsError(
+            [
+                Problem(
+                    "rule.too_large",
+                    f"expected at most {limits.MAX_SOURCE_BYTES} bytes, got {len(document)}",
+                )
+            ]
+        )
     if isinstance(document, bytes):
         try:
             text = document.decode("utf-8-sig")

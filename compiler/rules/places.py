@@ -29,7 +29,7 @@ def with_lines(problems: Sequence[Problem], source: str | None) -> list[Problem]
 
 def _place(path: str, source: str) -> str:
     steps: list[str | int] = [
-        name if name else int(index) for name, index in _STEP.findall(path.removeprefix("$"))
+        name or int(index) for name, index in _STEP.findall(path.removeprefix("$"))
     ]
     offset = _descend(source, steps)
     line = source.count("\n", 0, offset) + 1

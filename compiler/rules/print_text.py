@@ -8,15 +8,21 @@ import re
 from typing import Any
 
 from compiler.rules import ast
-from compiler.rules.parse_expression import KEYWORDS
+from compiler.rules.parse_words import KEYWORDS
 
 _BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*\Z")
 _FUNCTIONS = frozenset({"ABS", "MIN", "MAX", "COALESCE"})
 _WORDS = {
-    "contains": "CONTAINS", "beginsWith": "BEGINS WITH", "endsWith": "ENDS WITH", "matches": "MATCHES",
-    "null": "IS NULL", "notNull": "IS NOT NULL", "isNaN": "IS NAN", "isEmpty": "IS EMPTY",
+    "contains": "CONTAINS",
+    "beginsWith": "BEGINS WITH",
+    "endsWith": "ENDS WITH",
+    "matches": "MATCHES",
+    "null": "IS NULL",
+    "notNull": "IS NOT NULL",
+    "isNaN": "IS NAN",
+    "isEmpty": "IS EMPTY",
     "isNotEmpty": "IS NOT EMPTY",
-}  # fmt: skip
+}
 
 
 def print_name(name: str) -> str:
@@ -104,20 +110,20 @@ def _leaf(node: Any) -> str:
             return f"{print_operand(left)} {op} {print_operand(right)}"
         case ast.Distinct(left=left, right=right):
             return f"{print_operand(left)} IS {not_}DISTINCT FROM {print_operand(right)}"
-    left = print_operand(node.operand)
+    subject = print_operand(node.operand)
     match node:
         case ast.In(values=values):
-            return f"{left} {not_}IN ({', '.join(print_value(value) for value in values)})"
+            return f"{subject} {not_}IN ({', '.join(print_value(value) for value in values)})"
         case ast.Between(low=low, high=high):
-            return f"{left} {not_}BETWEEN {print_value(low)} AND {print_value(high)}"
-        case ast.Text(op=op, value=value, ignore_case=ignore_case):
+            return f"{subject} {not_}BETWEEN {print_value(low)} AND {print_value(high)}"
+        case ast.Text(op=test, value=value, ignore_case=ignore_case):
             tail = " IGNORE CASE" if ignore_case else ""
-            return f"{left} {not_}{_WORDS[op]} {_quote(value)}{tail}"
+            return f"{subject} {not_}{_WORDS[test]} {_quote(value)}{tail}"
         case ast.Within(direction=direction, span_us=span_us):
-            return f"{left} {not_}IN {direction.upper()} '{print_span(span_us)}'"
-        case ast.Presence(op=op):
-            text = f"{left} {_WORDS[op]}"
+            return f"{subject} {not_}IN {direction.upper()} '{print_span(span_us)}'"
+        case ast.Presence(op=state):
+            text = f"{subject} {_WORDS[state]}"
             return f"NOT ({text})" if not_ else text
         case ast.Known(value=value):
-            return f"{left} {'NOT ' if value else ''}IN ()"
+            return f"{subject} {'NOT ' if value else ''}IN ()"
     raise TypeError(node)

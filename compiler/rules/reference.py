@@ -53,7 +53,7 @@ def truth(node: ast.Condition, row: Reader) -> bool | None:
         case ast.Presence(operand=operand, op=op, negated=negated):
             return _flip(_presence(operand, op, row), negated)
         case ast.Distinct(left=left, right=right, negated=negated):
-            return (operand_value(left, row) != operand_value(right, row)) != negated
+            return bool(operand_value(left, row) != operand_value(right, row)) != negated
         case ast.Compare(left=left, op=op, right=right):
             return _compare(operand_value(left, row), op, operand_value(right, row))
         case _:
@@ -124,7 +124,7 @@ def _one_value(
         case ast.Within(direction=direction, span_us=span_us, negated=negated):
             age = (row.now - value) if direction == "last" else (value - row.now)
             span = dt.timedelta(microseconds=span_us)
-            return (dt.timedelta(0) <= age <= span) != negated
+            return bool(dt.timedelta(0) <= age <= span) != negated
         case ast.Text(op=op, value=pattern, negated=negated, ignore_case=ignore_case):
             return text_test(op, pattern, value, ignore_case=ignore_case) != negated
 

@@ -41,7 +41,8 @@ def _objects(column: Column) -> list[Any]:
     if column.present is not None:
         pairs = zip(column.data.tolist(), column.present.tolist(), strict=True)
         return [value if there else None for value, there in pairs]
-    return column.data.tolist()
+    found: list[Any] = column.data.tolist()
+    return found
 
 
 def presence(column: Column) -> Array:
@@ -130,12 +131,30 @@ def _order(whole: Array, real: Array) -> Array:
 
 
 VECTOR: dict[str, Any] = {
-    "full": np.full, "ones": np.ones, "int16": np.int16, "isin": np.isin,
-    "table": table, "by_row": by_row, "presence": presence, "within": within,
-    "as_float": as_float, "plus": _quiet(np.add), "minus": _quiet(np.subtract),
-    "times": _quiet(np.multiply), "negative": _quiet(np.negative), "quotient": _quiet(_quotient),
-    "magnitude": _quiet(np.abs), "least": _quiet(_least), "greatest": _quiet(_greatest),
-    "first": first, "exact_int_float": exact_int_float, "exact_float_int": exact_float_int,
-    "equal": np.equal, "not_equal": np.not_equal, "less": np.less, "less_equal": np.less_equal,
-    "greater": np.greater, "greater_equal": np.greater_equal,
-}  # fmt: skip
+    "full": np.full,
+    "ones": np.ones,
+    "int16": np.int16,
+    "isin": np.isin,
+    "table": table,
+    "by_row": by_row,
+    "presence": presence,
+    "within": within,
+    "as_float": as_float,
+    "plus": _quiet(np.add),
+    "minus": _quiet(np.subtract),
+    "times": _quiet(np.multiply),
+    "negative": _quiet(np.negative),
+    "quotient": _quiet(_quotient),
+    "magnitude": _quiet(np.abs),
+    "least": _quiet(_least),
+    "greatest": _quiet(_greatest),
+    "first": first,
+    "exact_int_float": exact_int_float,
+    "exact_float_int": exact_float_int,
+    "equal": np.equal,
+    "not_equal": np.not_equal,
+    "less": np.less,
+    "less_equal": np.less_equal,
+    "greater": np.greater,
+    "greater_equal": np.greater_equal,
+}

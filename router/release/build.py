@@ -14,6 +14,7 @@ from compiler.package import read_package, verify_signature
 from compiler.rules import ast
 from compiler.rules.compiled import CompiledRules
 from compiler.rules.pipeline import compile_rules
+from compiler.rules.splits import arm_chooser
 from compiler.schema import FeatureMap
 from compiler.schema_decode import applied_defaults, features_struct, own_features
 from router.arms import Arm, Split
@@ -24,7 +25,6 @@ from router.outputs import output_encoder
 from router.release.disk import FeedRelease
 from router.release.spec import ModelRef, ReleaseContent
 from router.release.verify import read_bundle, verify_model_approval, verify_release
-from router.split import arm_chooser
 from router.wire.v2_shapes import v2_plan
 
 INLINE_COST_US = 300.0
@@ -188,9 +188,7 @@ def _arm(rule: str, leaf: Any, model_arm: Callable[..., Arm]) -> Arm | Split:
             return Arm(rule, reason=leaf.reason)
         case ast.SplitConsequent():
             arms = tuple(model_arm(rule, a.model, a.version, a.name) for a in leaf.arms)
-            return Split(
-                rule, arms, arm_chooser(leaf.salt, [a.weight for a in leaf.arms]), leaf.unit
-            )
+            return Split(rule, arms, arm_chooser(leaf), leaf.unit)
     raise ReleaseRefusedError(
         f"rule {rule!r} has a consequent that is parsed, not yet served: {type(leaf).__name__}",
         code="release.consequent",

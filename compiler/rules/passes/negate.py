@@ -11,11 +11,19 @@ from msgspec.structs import replace
 from compiler.rules import ast
 
 _OPPOSITE: dict[ast.CompareOp, ast.CompareOp] = {
-    "=": "!=", "!=": "=", "<": ">=", "<=": ">", ">": "<=", ">=": "<",
-}  # fmt: skip
+    "=": "!=",
+    "!=": "=",
+    "<": ">=",
+    "<=": ">",
+    ">": "<=",
+    ">=": "<",
+}
 _PRESENCE: dict[str, ast.PresenceOp] = {
-    "null": "notNull", "notNull": "null", "isEmpty": "isNotEmpty", "isNotEmpty": "isEmpty",
-}  # fmt: skip
+    "null": "notNull",
+    "notNull": "null",
+    "isEmpty": "isNotEmpty",
+    "isNotEmpty": "isEmpty",
+}
 
 
 def push_negation(node: ast.Condition, *, negated: bool = False) -> ast.Condition:

@@ -78,7 +78,7 @@ def test_numpy_equals_reference_on_typed_arrays(dtype, table, data):
     }[dtype]
     values = data.draw(st.lists(st.sampled_from(pool), min_size=1, max_size=8))
     array = np.array(values, dtype=dtype)
-    columns = {name: array for name in PLAIN}
+    columns = dict.fromkeys(PLAIN, array)
     found = rules.numpy(columns, len(array), NOW_US)
-    rows = [{name: value for name in PLAIN} for value in array]
+    rows = [dict.fromkeys(PLAIN, value) for value in array]
     assert found.tolist() == [rules.reference(row, NOW_US)[0] for row in rows]
