@@ -100,4 +100,4 @@ def _check_numbers(problems: NDArray[np.object_], name: str, feature: Feature, v
 
 
 def _absent(value: Any) -> bool:
-    return value is None or value != value  # noqa: PLR0124 - NaN is the one unequal to itself
+    return value is None or value != value
