@@ -26,6 +26,7 @@ def main() -> None:
     sockets, command = sys.argv[5], sys.argv[6:]
     if sockets != "-":
         hand_over([int(word) for word in sockets.split(",")])
+    program = find(command[0])  # before the user changes: he may not be able to read our library
     if uid >= 0:
         os.setgroups([])
         os.setgid(gid)
@@ -34,9 +35,20 @@ def main() -> None:
     if os.getppid() != parent:
         sys.exit("the parent process ended before this one started")
     try:
-        os.execvp(command[0], command)  # noqa: S606 - becoming the command is the point
+        os.execv(program, command)  # noqa: S606 - becoming the command is the point
     except OSError as error:
-        sys.exit(f"cannot run {command[0]}: {error.strerror}")
+        sys.exit(f"cannot run {program}: {error.strerror}")
+
+
+def find(name: str) -> str:
+    """Path of a program; a name without a slash is looked up on the path."""
+    if "/" in name:
+        return name
+    for folder in os.get_exec_path():
+        path = os.path.join(folder, name)  # noqa: PTH118 - pathlib costs more than this whole script
+        if os.access(path, os.X_OK):
+            return path
+    sys.exit(f"cannot run {name}: it is not on the path")
 
 
 def hand_over(sockets: list[int]) -> None:
