@@ -123,23 +123,21 @@ async def test_failed_run_says_why_and_the_next_version_gets_a_new_number(dan, w
     assert (done["state"], done["version"]) == ("succeeded", 2)
 
 
-@pytest.mark.parametrize(
-    ("change", "status", "code"),
-    [
-        ({"dataset": "nothing"}, 404, "dataset.unknown"),
-        ({"snapshot": "9"}, 404, "snapshot.unknown"),
-        ({"test_fraction": 0.9}, 422, "run.test_fraction"),
-        ({"recipe": recipe("deep_thought")}, 422, "estimator.unsupported"),
-        ({"recipe": {"estimator": "random_forest", "seed": -1}}, 422, "run.seed"),
-        ({"exclude": ["shoe_size"]}, 422, "run.exclude"),
-        ({"model": "No Model"}, 422, "name.invalid"),
-    ],
+BAD_ORDERS = (
+    ({"dataset": "nothing"}, 404, "dataset.unknown"),
+    ({"snapshot": "9"}, 404, "snapshot.unknown"),
+    ({"test_fraction": 0.9}, 422, "run.test_fraction"),
+    ({"recipe": recipe("deep_thought")}, 422, "estimator.unsupported"),
+    ({"recipe": {"estimator": "random_forest", "seed": -1}}, 422, "run.seed"),
+    ({"exclude": ["shoe_size"]}, 422, "run.exclude"),
+    ({"model": "No Model"}, 422, "name.invalid"),
 )
-async def test_order_that_cannot_be_trained_is_refused_before_a_version_is_used(
-    dan, change, status, code
-):
-    answer = await dan.call("POST", "/runs", order(**change))
-    assert (answer.status, answer.code) == (status, code)
+
+
+async def test_orders_that_cannot_be_trained_are_refused_before_a_version_is_used(dan):
+    for change, status, code in BAD_ORDERS:
+        answer = await dan.call("POST", "/runs", order(**change))
+        assert (answer.status, answer.code) == (status, code), change
     assert (await dan.get("/runs"))["items"] == []
     assert (await dan.get("/models"))["items"] == []
 
@@ -250,24 +248,21 @@ def children():
     return found
 
 
-@pytest.mark.parametrize(
-    ("change", "code"),
-    [
-        ({"trials": 0}, "run.trials"),
-        ({"seconds": 0.1}, "run.seconds"),
-        ({"folds": 200}, "run.folds"),
-        ({"metric": "r2"}, "run.metric"),
-        ({"estimators": ["svc"]}, "run.estimators"),
-        ({"estimators": ["magic"]}, "estimator.unsupported"),
-        ({"seed": -1}, "run.seed"),
-    ],
+BAD_SEARCHES = (
+    ({"trials": 0}, "run.trials"),
+    ({"seconds": 0.1}, "run.seconds"),
+    ({"folds": 200}, "run.folds"),
+    ({"metric": "r2"}, "run.metric"),
+    ({"estimators": ["svc"]}, "run.estimators"),
+    ({"estimators": ["magic"]}, "estimator.unsupported"),
+    ({"seed": -1}, "run.seed"),
 )
-async def test_search_out_of_bounds_is_refused(dan, change, code):
-    answer = await dan.call("POST", "/runs", search(**change))
-    assert (answer.status, answer.code) == (422, code)
 
 
-async def test_run_needs_either_a_recipe_or_a_search(dan):
+async def test_searches_out_of_bounds_are_refused(dan):
+    for change, code in BAD_SEARCHES:
+        answer = await dan.call("POST", "/runs", search(**change))
+        assert (answer.status, answer.code) == (422, code), change
     assert (await dan.call("POST", "/runs", order(recipe=None))).code == "run.recipe"
     both = search() | {"recipe": recipe()}
     assert (await dan.call("POST", "/runs", both)).code == "run.recipe"
