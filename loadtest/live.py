@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _WINDOW_NS = 2_000_000_000
 _ABORT_SAMPLES = 1000
+_EVERY_NS = 250_000_000
 
 
 class Watch:
@@ -47,6 +48,7 @@ class Watch:
         console = Console(stderr=True, highlight=False)
         self._live = Live(console=console, transient=True) if shown else None
         self.aborted = ""
+        self._next = 0
 
     def __enter__(self) -> Self:
         """Begin to show."""
@@ -67,8 +69,9 @@ class Watch:
     def __call__(self, parts: list[Records], start_ns: int) -> bool:
         """Show the last two seconds; True when a threshold has already failed."""
         now = time.monotonic_ns()
-        if now < start_ns:
+        if now < max(start_ns, self._next):
             return False
+        self._next = now + _EVERY_NS  # figures cost time that the generator may need
         recent = [_due_between(part, now - _WINDOW_NS, now, start_ns) for part in parts]
         seconds = (now - start_ns) / 1e9
         if self._live is not None:

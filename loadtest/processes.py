@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 START_DELAY_S = 0.15
 _CLOSED_MOST_PER_S = 200_000
-_TICK_S = 0.25
+_TICK_S = 0.1
 
 
 class Raw(msgspec.Struct, frozen=True):
@@ -139,7 +139,7 @@ def execute(
 
     Args:
         plan: checked and pre-flighted.
-        watch: called a few times per second with the live records and the start time; returning
+        watch: called about ten times per second with the live records and the start time; returning
             True ends the run early.
         at_ns: monotonic start time; default as soon as the connections are open.
     """
