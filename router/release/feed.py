@@ -19,6 +19,7 @@ from compiler.errors import AppError
 from router.keys import KeyRow
 from router.metrics.slots import series
 from router.plane import Plane
+from router.release.build import INLINE_COST_US
 from router.release.current import Current, ReleaseLoader, identity
 from router.release.disk import FeedRelease, Snapshot, read_snapshot, save
 
@@ -274,6 +275,8 @@ def _changes(before: Current, after: Current) -> list[str]:
         old = before.endpoints.get(name)
         if old is None or old.number != endpoint.number:
             lines.append(f"serving {name} release {endpoint.number} ({endpoint.digest[:19]})")
+        if not endpoint.inline and (old is None or old.number != endpoint.number):
+            lines.append(f"{name} has a model that costs more than {INLINE_COST_US:.0f} us a row")
         if endpoint.suspended and not (old and old.suspended):
             lines.append(f"{name} is suspended")
     lines += [
