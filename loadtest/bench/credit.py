@@ -206,7 +206,7 @@ def _package(  # noqa: PLR0917 - one call, just below the data it takes
         pipeline, matrix, labels,
         features=features, output=OUTPUT, name=name, version=1, recipe=recipe,
         lineage={"dataset": "german_credit"}, contributors=(TRAINER,), metrics={},
-        out_dir=folder / "store" / "packages", positive="bad",
+        out_dir=folder / "store" / "packages", positive="good",
     )  # fmt: skip
     sign_package(info.path, builder)
     return info.digest
