@@ -6,6 +6,7 @@ import random
 import signal
 import time
 
+import msgspec
 import pytest
 
 from tests.spool import drain, fetch, stored_ids
@@ -30,7 +31,7 @@ def kill_and_append(source, settings, start_shipper, *, kills, seed):
 
 
 async def check(source, settings, database_url):
-    await drain(settings)
+    await drain(msgspec.structs.replace(settings, drain_s=300))
     stored = await stored_ids(database_url)
     assert len(stored) == len(set(stored)), "a record was stored twice"
     assert set(stored) == set(source.acknowledged)
