@@ -11,6 +11,7 @@ from control_plane.datasets import service
 from control_plane.datasets.files import SnapshotFiles
 from control_plane.datasets.ingest import ingest
 from control_plane.datasets.schemas import Declaration
+from control_plane.errors import InvalidError
 from control_plane.jobs.task import Task
 
 
@@ -27,10 +28,14 @@ async def run(task: Task) -> dict[str, Any]:
     async with task.pool.connection() as connection:
         dataset = await service.find(connection, payload["dataset"])
     declaration = msgspec.convert(dataset, Declaration, from_attributes=True)
-    with files.incoming() as folder:
-        kind = payload["format"]
-        done = ingest(upload / f"upload.{kind}", kind, declaration, folder, task.progress)
-        files.publish(folder, done.digest)
+    try:
+        with files.incoming() as folder:
+            kind = payload["format"]
+            done = ingest(upload / f"upload.{kind}", kind, declaration, folder, task.progress)
+            files.publish(folder, done.digest)
+    except InvalidError:
+        shutil.rmtree(upload, ignore_errors=True)  # another try would be refused alike
+        raise
     async with task.transaction() as connection:
         answer = await service.register(connection, done, payload["origin"], task.claim.created_by)
     for finding in answer.findings:

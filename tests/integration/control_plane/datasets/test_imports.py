@@ -161,3 +161,29 @@ def test_sealed_secret_opens_only_for_its_name_and_key(tmp_path, master_key):
         MasterKey(os.urandom(32)).open("core", sealed)
     with pytest.raises(SealError):
         MasterKey.load(None)
+
+
+async def test_large_upload_is_ingested_by_a_job_and_leaves_no_upload_behind(
+    dan, control_settings, monkeypatch
+):
+    monkeypatch.setattr("control_plane.datasets.service.INLINE_BYTES", 1000)
+    rows = [f"{n % 97},{'bad' if n * 7919 % 13 < 5 else 'good'}" for n in range(2000)]
+    body = "\n".join(["amount,outcome", *rows]).encode()
+    answer = await dan.call("POST", "/datasets/loans/snapshots", body, content_type="text/csv")
+    assert answer.status == 202, answer.raw
+    async with asyncio.timeout(30):
+        while (await dan.get(f"/jobs/{answer.body['job']}"))["job"]["state"] not in ENDED:
+            await asyncio.sleep(0.05)
+    job = (await dan.get(f"/jobs/{answer.body['job']}"))["job"]
+    assert job["state"] == "succeeded", job
+    snapshot = await dan.get(f"/datasets/loans/snapshots/{job['result']['snapshot']}")
+    assert (snapshot["rows"], snapshot["origin"]["bytes"]) == (2000, len(body))
+    bad = await dan.call(
+        "POST", "/datasets/loans/snapshots", body + b'"open', content_type="text/csv"
+    )
+    async with asyncio.timeout(30):
+        while (await dan.get(f"/jobs/{bad.body['job']}"))["job"]["state"] not in ENDED:
+            await asyncio.sleep(0.05)
+    assert (await dan.get(f"/jobs/{bad.body['job']}"))["job"]["state"] == "failed"
+    incoming = Path(control_settings.artifact_store) / "datasets" / "incoming"
+    assert list(incoming.iterdir()) == []
