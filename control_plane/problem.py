@@ -138,6 +138,10 @@ _FRAMEWORK_CODES = {
 def handle_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """Answer for what the framework refuses: unknown routes, methods, bodies that do not fit."""
     status = error.status_code
+    cause = error.__cause__
+    if isinstance(cause, msgspec.ValidationError) and "`$.data" in str(cause):
+        # A wrong field that is named like a dependency (`user`) is taken for a mistake of ours.
+        return _respond(_document(400, str(cause).replace("$.data", "$"), "body.shape"))
     if status >= 500:
         return handle_unexpected(request, error)
     found = [

@@ -40,6 +40,9 @@ async def test_wrong_requests_are_worded_as_problems(house: Any, staff: Any) -> 
         ("POST", "/keys", b'{"endpoint": "a", "name": "\xff"}', 400, "body.json"),
         ("POST", "/keys", b'"' + b"x" * (5 << 20) + b'"', 413, "body.too_large"),
     ]
+    connection = {"name": "x", "host": "h", "database": "d", "user": {}, "password": "p"}
+    scientist = await staff["scientist"].call("POST", "/connections", connection)
+    assert (scientist.status, scientist.code) == (400, "body.shape")
     for method, path, body, status, code in cases:
         answer = await manager.call(method, path, body)
         assert (answer.status, answer.code) == (status, code), (path, answer.raw[:300])
