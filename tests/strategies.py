@@ -38,19 +38,55 @@ TEXTUAL = [n for n, f in PLAIN.items() if f.type in ("string", "enum")]
 ORDERED = [n for n, f in PLAIN.items() if f.type not in ("string", "enum", "bool")]
 NOW_US = 1_718_454_000_000_000
 
-INTS = (-(2**63), -(2**53) - 1, -1, 0, 1, 2, 5, 44, 45, 2**24, 2**24 + 1, 2**53, 2**53 + 1, 2**63 - 1)
+INTS = (
+    -(2**63),
+    -(2**53) - 1,
+    -1,
+    0,
+    1,
+    2,
+    5,
+    44,
+    45,
+    2**24,
+    2**24 + 1,
+    2**53,
+    2**53 + 1,
+    2**63 - 1,
+)
 FLOATS = (
-    -1e300, -1.5, -0.0, 0.0, 0.1, 0.44999998807907104, 0.45, 0.45000000000000001, 0.4500000178813934,
-    0.5, 1.0, 1.5, 4.5, 5.0, 1e16, 2.0**53, 1e300, 5e-324,
-)  # fmt: skip
+    -1e300,
+    -1.5,
+    -0.0,
+    0.0,
+    0.1,
+    0.44999998807907104,
+    0.45,
+    0.45000000000000001,
+    0.4500000178813934,
+    0.5,
+    1.0,
+    1.5,
+    4.5,
+    5.0,
+    1e16,
+    2.0**53,
+    1e300,
+    5e-324,
+)
 _EDGES = tuple(
-    edge for v in (0.45, 1.5, 5.0) for edge in (math.nextafter(v, -math.inf), math.nextafter(v, math.inf))
+    edge
+    for v in (0.45, 1.5, 5.0)
+    for edge in (math.nextafter(v, -math.inf), math.nextafter(v, math.inf))
 )
 DATES = ("1969-12-31", "1970-01-01", "2024-02-29", "2024-06-15", "2024-06-16")
 TIMES = (
-    "1970-01-01T00:00:00Z", "2024-06-15T12:20:00Z", "2024-06-15T14:20:00+02:00",
-    "2024-06-14T12:20:00.000001Z", "2024-06-16T12:20:00Z",
-)  # fmt: skip
+    "1970-01-01T00:00:00Z",
+    "2024-06-15T12:20:00Z",
+    "2024-06-15T14:20:00+02:00",
+    "2024-06-14T12:20:00.000001Z",
+    "2024-06-16T12:20:00Z",
+)
 DECIMALS = ("0", "0.01", "0.45", "4.5", "5.00", "-1.5", "92233720368547758.07")
 
 
@@ -78,35 +114,66 @@ def _leaf(name: str) -> st.SearchStrategy[dict[str, Any]]:
     ordered = name in ORDERED
     ops = ["=", "!=", "<", "<=", ">", ">="] if ordered else ["=", "!="]
     peers = {
-        "int": NUMERIC, "float": NUMERIC, "float32": NUMERIC, "string": TEXTUAL, "enum": TEXTUAL,
-    }.get(feature.type, BY_TYPE[feature.type])  # fmt: skip
+        "int": NUMERIC,
+        "float": NUMERIC,
+        "float32": NUMERIC,
+        "string": TEXTUAL,
+        "enum": TEXTUAL,
+    }.get(feature.type, BY_TYPE[feature.type])
     choices = [
         st.builds(_cmp, st.just(name), st.sampled_from(ops), value),
         st.builds(_cmp, st.just(name), st.sampled_from(["distinctFrom", "notDistinctFrom"]), value),
-        st.builds(_cmp, st.just(name), st.sampled_from(["in", "notIn"]), st.lists(value, max_size=4)),
+        st.builds(
+            _cmp, st.just(name), st.sampled_from(["in", "notIn"]), st.lists(value, max_size=4)
+        ),
         st.builds(_presence, st.just(name), st.sampled_from(["null", "notNull"])),
         st.builds(
-            _field, st.just(name), st.sampled_from([*ops, "distinctFrom", "notDistinctFrom"]),
+            _field,
+            st.just(name),
+            st.sampled_from([*ops, "distinctFrom", "notDistinctFrom"]),
             st.sampled_from(peers),
         ),
-    ]  # fmt: skip
+    ]
     if ordered:
         choices.append(
-            st.builds(_between, st.just(name), st.sampled_from(["between", "notBetween"]),
-                      st.lists(value, min_size=2, max_size=2))
-        )  # fmt: skip
+            st.builds(
+                _between,
+                st.just(name),
+                st.sampled_from(["between", "notBetween"]),
+                st.lists(value, min_size=2, max_size=2),
+            )
+        )
     if name in TEXTUAL:
-        words = st.sampled_from(["contains", "doesNotContain", "beginsWith", "doesNotBeginWith",
-                                 "endsWith", "doesNotEndWith"])  # fmt: skip
-        choices.append(st.builds(_text, st.just(name), words, st.sampled_from(WORDS), st.booleans()))
+        words = st.sampled_from(
+            [
+                "contains",
+                "doesNotContain",
+                "beginsWith",
+                "doesNotBeginWith",
+                "endsWith",
+                "doesNotEndWith",
+            ]
+        )
         choices.append(
-            st.builds(_text, st.just(name), st.sampled_from(["matches", "doesNotMatch"]),
-                      st.sampled_from(["^a", "b$", "[aA]b?", "web|x"]), st.booleans())
-        )  # fmt: skip
-        choices.append(st.builds(_presence, st.just(name), st.sampled_from(["isEmpty", "isNotEmpty"])))
+            st.builds(_text, st.just(name), words, st.sampled_from(WORDS), st.booleans())
+        )
+        choices.append(
+            st.builds(
+                _text,
+                st.just(name),
+                st.sampled_from(["matches", "doesNotMatch"]),
+                st.sampled_from(["^a", "b$", "[aA]b?", "web|x"]),
+                st.booleans(),
+            )
+        )
+        choices.append(
+            st.builds(_presence, st.just(name), st.sampled_from(["isEmpty", "isNotEmpty"]))
+        )
     if feature.type == "timestamp":
         words = st.sampled_from(["inLast", "inNext", "notInLast", "notInNext"])
-        choices.append(st.builds(_cmp, st.just(name), words, st.sampled_from(["1d", "24h", "2w", "5s"])))
+        choices.append(
+            st.builds(_cmp, st.just(name), words, st.sampled_from(["1d", "24h", "2w", "5s"]))
+        )
         choices.append(st.builds(_now, st.just(name), st.sampled_from(ops)))
     if feature.type in ("float", "float32"):
         choices.append(st.just({"field": name, "operator": "isNaN"}))
@@ -145,8 +212,12 @@ def operand() -> st.SearchStrategy[dict[str, Any]]:
     value = st.sampled_from([0, 1, 2, -1.5, 0.45, 1e300, 2**53 + 1]).map(lambda v: {"value": v})
 
     def deeper(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-        two = st.builds(lambda op, a, b: {"op": op, "args": [a, b]},
-                        st.sampled_from(["+", "-", "*", "/", "min", "max", "coalesce"]), inner, inner)  # fmt: skip
+        two = st.builds(
+            lambda op, a, b: {"op": op, "args": [a, b]},
+            st.sampled_from(["+", "-", "*", "/", "min", "max", "coalesce"]),
+            inner,
+            inner,
+        )
         one = st.builds(lambda op, a: {"op": op, "args": [a]}, st.sampled_from(["-", "abs"]), inner)
         return two | one
 
@@ -157,16 +228,26 @@ def computed() -> st.SearchStrategy[dict[str, Any]]:
     """A test of an arithmetic expression."""
     ops = st.sampled_from(["=", "!=", "<", "<=", ">", ">=", "distinctFrom", "notDistinctFrom"])
     left = operand().filter(lambda node: "op" in node)
-    against = st.builds(lambda lhs, op, v: {"lhs": lhs, "operator": op, "value": v}, left, ops,
-                        st.sampled_from([0, 1.5, -3, 2.0**53]))  # fmt: skip
+    against = st.builds(
+        lambda lhs, op, v: {"lhs": lhs, "operator": op, "value": v},
+        left,
+        ops,
+        st.sampled_from([0, 1.5, -3, 2.0**53]),
+    )
     both = st.builds(
         lambda lhs, op, v: {"lhs": lhs, "operator": op, "value": v, "valueSource": "expression"},
-        left, ops, operand().filter(lambda node: node.get("field") not in BY_TYPE["decimal"]),
-    )  # fmt: skip
-    ends = st.builds(lambda lhs, op: {"lhs": lhs, "operator": op, "value": [-1, 5.5]}, left,
-                     st.sampled_from(["between", "notBetween", "in", "notIn"]))  # fmt: skip
-    presence = st.builds(lambda lhs, op: {"lhs": lhs, "operator": op}, left,
-                         st.sampled_from(["null", "notNull"]))  # fmt: skip
+        left,
+        ops,
+        operand().filter(lambda node: node.get("field") not in BY_TYPE["decimal"]),
+    )
+    ends = st.builds(
+        lambda lhs, op: {"lhs": lhs, "operator": op, "value": [-1, 5.5]},
+        left,
+        st.sampled_from(["between", "notBetween", "in", "notIn"]),
+    )
+    presence = st.builds(
+        lambda lhs, op: {"lhs": lhs, "operator": op}, left, st.sampled_from(["null", "notNull"])
+    )
     return against | both | ends | presence
 
 
@@ -177,8 +258,10 @@ def conditions(max_leaves: int = 8) -> st.SearchStrategy[dict[str, Any]]:
     def group(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         return st.builds(
             lambda word, parts, flip: {"combinator": word, "rules": parts, "not": flip},
-            st.sampled_from(["and", "or", "xor"]), st.lists(inner, min_size=1, max_size=3), st.booleans(),
-        )  # fmt: skip
+            st.sampled_from(["and", "or", "xor"]),
+            st.lists(inner, min_size=1, max_size=3),
+            st.booleans(),
+        )
 
     empty = st.builds(lambda v: {"combinator": "and", "rules": [], "allowEmpty": v}, st.booleans())
     return st.recursive(leaf, lambda inner: group(inner | empty), max_leaves=max_leaves)
@@ -192,7 +275,9 @@ def cascades(draw: st.DrawFn, depth: int = 0) -> dict[str, Any]:
         consequent: dict[str, Any] = {"type": "model", "model": f"m{depth}_{index}"}
         if depth < 2 and draw(st.integers(0, 4)) == 0:
             consequent = {"type": "rules", **draw(cascades(depth=depth + 1))}
-        rules.append({"id": f"r{index}", "antecedent": draw(conditions(5)), "consequent": consequent})
+        rules.append(
+            {"id": f"r{index}", "antecedent": draw(conditions(5)), "consequent": consequent}
+        )
     return {"conditions": rules, "defaultConsequent": {"type": "reject", "reason": f"d{depth}"}}
 
 
@@ -223,14 +308,39 @@ def sound_value(feature: Feature) -> st.SearchStrategy[Any]:
     return st.sampled_from(feature.values if feature.type == "enum" else WORDS)
 
 
-WRONG = (None, math.nan, True, False, 3, 3.0, 3.5, "3", "", "web", 2**70, 1e308, [], [1], {}, "2024-06-15",
-         np.float64(0.45), np.float32(0.45), np.int64(5), decimal.Decimal("4.5"), "12.345", b"x")  # fmt: skip
+WRONG = (
+    None,
+    math.nan,
+    True,
+    False,
+    3,
+    3.0,
+    3.5,
+    "3",
+    "",
+    "web",
+    2**70,
+    1e308,
+    [],
+    [1],
+    {},
+    "2024-06-15",
+    np.float64(0.45),
+    np.float32(0.45),
+    np.int64(5),
+    decimal.Decimal("4.5"),
+    "12.345",
+    b"x",
+)
 
 
 def sound_rows(features: FeatureMap = PLAIN) -> st.SearchStrategy[dict[str, Any]]:
     """A row that the schema accepts, MISSING as None."""
     return st.fixed_dictionaries(
-        {n: sound_value(f) | st.none() if f.nullable else sound_value(f) for n, f in features.items()}
+        {
+            n: sound_value(f) | st.none() if f.nullable else sound_value(f)
+            for n, f in features.items()
+        }
     )
 
 

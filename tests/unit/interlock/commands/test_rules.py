@@ -1,5 +1,7 @@
 """What people type: tables and rows in, routes and reasons out."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from click.testing import CliRunner
@@ -109,9 +111,7 @@ def test_explain_shows_every_test_with_what_it_read(table):
     ],
 )
 def test_check_refuses_with_place_and_remedy(text, place, said, table):
-    path = table[0]
-    with open(path, "w") as file:
-        file.write(text)
+    Path(table[0]).write_text(text)
     done = run("check", *table)
     assert done.exit_code == 2
     assert place in done.stderr
