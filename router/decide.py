@@ -50,6 +50,9 @@ class Decider:
         self._timeout_us = policies.timeout_ms * 1000
         self._append = desk.append_or_drop if policies.spool_full == "drop_new" else desk.append
         self._meter = desk.meter(endpoint)
+        features = endpoint.content.features
+        self._protected = tuple(name for name in endpoint.plain.names if features[name].protected)
+        self._sensitive = tuple(name for name in endpoint.plain.names if features[name].sensitive)
         self._settle = self._make_settle()
 
     def one(self, row: Row, trail: Trail) -> Settled:
@@ -164,6 +167,7 @@ class Decider:
         with_defaults = bool(endpoint.plain.defaults or endpoint.context.defaults)
         default_timeout_us = self._timeout_us
         undecided = decided[-1]
+        protected, sensitive = self._protected, self._sensitive
 
         def settle(  # noqa: PLR0917 - positional calls are the cheap ones
             row: Row, f: Any, c: Any, arm: Arm, out: Any, trail: Trail, infer_ns: int
@@ -235,6 +239,9 @@ class Decider:
                         1 if row.explain or explain_all or (explain_adverse and adverse) else 0,
                         traceparent,
                         arm.reason,
+                        1,
+                        protected,
+                        sensitive,
                     )
                 )
             )
@@ -306,6 +313,8 @@ class Decider:
             elapsed_us,
             0,
             traceparent,
+            protected=self._protected,
+            sensitive=self._sensitive,
         )
 
 

@@ -13,7 +13,7 @@ from control_plane import adminlog
 from control_plane.audit import store
 from control_plane.audit.schemas import Evidence, Explanation, Filters, RecordRow
 from control_plane.db.pool import Connection
-from control_plane.errors import InvalidError, SetupError
+from control_plane.errors import InvalidError, UnavailableError
 from control_plane.identity.user import User
 from control_plane.paging import Page, check_limit, read_cursor, write_cursor
 from control_plane.settings import ControlSettings
@@ -23,13 +23,13 @@ async def find_subject(settings: ControlSettings, subject: str) -> str:
     """The reference under which a subject's records are stored.
 
     Raises:
-        SetupError: this process does not have the key of the references.
+        UnavailableError: this process does not have the key of the references.
     """
     from router.subject import load_subject_key
 
     path = settings.subject_key or settings.home / "secrets" / "subject.key"
     if not await asyncio.to_thread(path.is_file):
-        raise SetupError(
+        raise UnavailableError(
             "records cannot be looked up by subject: the subject key is not there",
             code="subject.key",
             hint="set INTERLOCK_SUBJECT_KEY to the routers' key file",

@@ -210,3 +210,17 @@ def test_split_is_sticky_by_subject(bench: Callable[..., Bench]) -> None:
     models = {n: found.ask(world.body(3, subject=f"s{n}"))["model"] for n in range(40)}
     assert set(models.values()) == {"quick_approval", "standard_underwriting"}
     assert found.ask(world.body(5, subject="s3"))["model"] == models[3]
+
+
+def test_records_name_what_is_to_be_kept_apart_and_what_is_to_be_sealed(bench: Any) -> None:
+    def marked(known: dict[str, Any]) -> dict[str, Any]:
+        age = Feature(type="int", nullable=True, protected=True)
+        income = Feature(type="float", nullable=True, sensitive=True)
+        return {**known, "age": age, "income": income}
+
+    found = bench(change=marked)
+    found.ask(world.body())
+    with pytest.raises(FeaturesError):
+        found.ask(msgspec.json.encode({"features": {"age": 40}}))
+    marks = [(record.protected, record.sensitive) for record in found.records()]
+    assert marks == [(("age",), ("income",))] * 2
