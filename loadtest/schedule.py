@@ -51,7 +51,7 @@ def _points(load: Load, total: float) -> np.ndarray:
         part = reached + np.cumsum(rng.exponential(size=int(room + 6 * room**0.5 + 16)))
         parts.append(part)
         reached = float(part[-1])
-    drawn = np.concatenate(parts)
+    drawn = np.concatenate([np.empty(0), *parts])
     kept: np.ndarray = drawn[drawn < total]
     return kept
 

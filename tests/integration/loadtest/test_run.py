@@ -128,7 +128,9 @@ def test_run_ended_early_keeps_what_was_measured(port):
     assert outcome.summary.interrupted
     assert outcome.summary.exit_status == 130
     assert 20 < outcome.summary.figures.requests < 60 * 200
-    assert outcome.summary.figures.goodput_share > 0.9
+    outcomes = outcome.summary.figures.outcomes
+    assert outcomes["good"] > 20
+    assert set(outcomes) <= {"good", "pending"}  # what was on the wire when it ended
 
 
 def test_frozen_server_moves_corrected_p99_by_the_analytic_amount():
