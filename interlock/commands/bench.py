@@ -10,11 +10,9 @@ from typing import Any
 import click
 
 BENCHES: dict[str, str] = {
-    "rules": "Routing by rule tables, against other rule engines.",
     "models": "One-row and batch scoring of exported models.",
     "serve": "What one request costs one router worker.",
     "audit": "What a record costs the request, and how fast records are shipped.",
-    "bulk": "Scoring of large files.",
     "control": "The control plane under use.",
 }
 

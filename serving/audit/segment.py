@@ -8,6 +8,7 @@ call, takes no lock and allocates nothing but integers.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import mmap
 import os
@@ -39,6 +40,8 @@ from serving.audit.frame import (
 from serving.audit.prefault import prefault
 
 MIB = 1 << 20
+HELPER_NICE = 10
+"""Priority of the helper thread below the event loop's."""
 RETRY_S = 0.1
 """Pause before the helper looks again whether a full spool has room."""
 
@@ -295,6 +298,9 @@ class SegmentWriter:
 
     def _keep_ahead(self) -> None:
         """Helper thread: one spare file ready at all times, used ones synced and closed."""
+        # Its work is milliseconds of page faults; on a busy core they must not hold up answers.
+        with contextlib.suppress(OSError):  # a seccomp filter may forbid it; then it stays equal
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), HELPER_NICE)
         while True:
             with self._wanted:
                 if self._closing:
