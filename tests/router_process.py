@@ -85,10 +85,11 @@ class RouterProcess:
             try:
                 words = (folder / "cmdline").read_bytes().split(b"\0")
                 parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            except (OSError, IndexError, ValueError):
+                number = int(words[words.index(b"interlock router") + 1])
+            except (OSError, IndexError, ValueError):  # another program, or not yet its own
                 continue
-            if b"interlock router" in words and parent == self.process.pid:
-                found[int(words[words.index(b"interlock router") + 1])] = int(folder.name)
+            if parent == self.process.pid:
+                found[number] = int(folder.name)
         return found
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
