@@ -82,8 +82,7 @@ def test_run_draws_rows_from_the_release_judges_its_objectives_and_shows_every_r
     assert set(summary["server"]["models"]) == {
         "quick_approval", "standard_underwriting", "risk_ensemble",
     }  # fmt: skip
-    # The router counts records once per tick, so the last few requests may be missing.
-    assert summary["server"]["audit_records"] > 0.8 * summary["figures"]["requests"]
+    assert summary["server"]["audit_records"] >= summary["figures"]["requests"]
     report = CliRunner().invoke(loadtest, ["report", str(tmp_path), "--markdown"])
     assert "| p99 |" in report.output
     page = (tmp_path / "report.html").read_text()
