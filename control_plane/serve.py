@@ -12,6 +12,7 @@ import uvicorn
 
 from control_plane.app import build_app
 from control_plane.errors import SetupError
+from serving.tls import Tls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+TLS_CHECK_S = 1.0
+"""How often the files of TLS are looked at."""
 GRACE_S = 10
 """How long requests in progress may take after SIGTERM."""
 
@@ -42,22 +45,28 @@ def run(settings: ControlSettings) -> None:
 
     Raises:
         SetupError: a part could not start.
+        TlsError: its files cannot be used.
     """
     asyncio.run(_serve(settings))
 
 
 async def _serve(settings: ControlSettings) -> None:
-    server = Server(
-        uvicorn.Config(
-            build_app(settings),
-            host=settings.bind,
-            port=settings.port,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=GRACE_S,
-            server_header=False,
-        )
+    config = uvicorn.Config(
+        build_app(settings),
+        host=settings.bind,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=GRACE_S,
+        server_header=False,
     )
+    config.load()
+    server = Server(config)
+    watch: asyncio.Task[None] | None = None
+    if settings.tls is not None:
+        tls = Tls(settings.tls)
+        config.ssl = tls.context
+        watch = asyncio.create_task(_refresh(tls), name="tls")
 
     def stop() -> None:
         server.should_exit = True
@@ -73,9 +82,19 @@ async def _serve(settings: ControlSettings) -> None:
             code="control_plane.start",
             hint="the log above names the reason; is the port in use?",
         ) from error
+    finally:
+        if watch is not None:
+            watch.cancel()
     if server.lifespan.should_exit:
         raise SetupError(
             f"the control plane could not start on {settings.bind}:{settings.port}",
             code="control_plane.start",
             hint="the log above names the reason",
         )
+
+
+async def _refresh(tls: Tls) -> None:
+    """Take renewed certificates from the next handshake on."""
+    while True:
+        await asyncio.sleep(TLS_CHECK_S)
+        tls.refresh()

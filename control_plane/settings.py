@@ -6,6 +6,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from serving.tls import TlsSettings
+
 
 class PoolSettings(Struct, frozen=True):
     """Connections to PostgreSQL."""
@@ -63,6 +65,8 @@ class ControlSettings(Struct, frozen=True):
     subject_key: Path | None = None
     """Secret for looking up a subject's records; default ``secrets/subject.key`` in the home."""
     login: LoginSettings = LoginSettings()
+    tls: TlsSettings | None = None
+    """TLS on the port; plain HTTP without it."""
     approval_days: int = 365
     """How long an approval may be used for an activation."""
     max_body_bytes: int = 4 << 20

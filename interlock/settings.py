@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from compiler.errors import AppError
 from interlock.home import Home, default_home
+from serving.tls import TlsSettings
 
 if TYPE_CHECKING:
     from control_plane.settings import ControlSettings, WorkerSettings
@@ -68,6 +69,24 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable("INTERLOCK_BIND", "`127.0.0.1`", "Address to listen on.", "up, router, control-plane"),
     Variable("INTERLOCK_PORT", "`8080`", "Port of the data plane.", "up, router"),
+    Variable(
+        "INTERLOCK_TLS_CERTIFICATE",
+        "plain HTTP",
+        "File of the PEM chain both ports serve TLS with; read again when it changes.",
+        "up, router, control-plane",
+    ),
+    Variable(
+        "INTERLOCK_TLS_KEY",
+        "-",
+        "File of the private key that belongs to it.",
+        "up, router, control-plane",
+    ),
+    Variable(
+        "INTERLOCK_TLS_CLIENT_CA",
+        "any client",
+        "File of the authority whose client certificates are let in (mutual TLS).",
+        "up, router, control-plane",
+    ),
     Variable("INTERLOCK_CONTROL_PORT", "`8081`", "Port of the control plane.", "up, control-plane"),
     Variable(
         "INTERLOCK_WORKERS",
@@ -184,6 +203,7 @@ class Environment(Struct, frozen=True):
     master_key: Path
     bootstrap_token: Path
     spool: Path
+    tls: TlsSettings | None = None
 
     def need_database(self) -> str:
         """The database URL.
@@ -251,7 +271,23 @@ def read_environment(
         master_key=secret("INTERLOCK_MASTER_KEY", "master.key"),
         bootstrap_token=secret("INTERLOCK_BOOTSTRAP_TOKEN", "bootstrap.token"),
         spool=Path(env.get("INTERLOCK_SPOOL") or found.spool).expanduser(),
+        tls=_tls(env),
     )
+
+
+def _tls(env: Mapping[str, str]) -> TlsSettings | None:
+    """Files of TLS; None when there are none."""
+    names = ("INTERLOCK_TLS_CERTIFICATE", "INTERLOCK_TLS_KEY", "INTERLOCK_TLS_CLIENT_CA")
+    certificate, key, authority = (env.get(name) for name in names)
+    if not (certificate or key or authority):
+        return None
+    for name, given in zip(names[:2], (certificate, key), strict=True):
+        if not given:  # plain HTTP where TLS was meant would be found out much too late
+            raise SettingsError("expected the certificate and its key, got only one", at=name)
+    assert certificate
+    assert key
+    found = (Path(certificate).expanduser(), Path(key).expanduser())
+    return TlsSettings(*found, Path(authority).expanduser() if authority else None)
 
 
 def _whole(env: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
@@ -289,6 +325,7 @@ def router_settings(env: Environment) -> RouterSettings:
         root_key=env.root_key,
         subject_key=env.subject_key if env.subject_key.exists() else None,
         fastlane=env.fastlane,
+        tls=env.tls,
     )
 
 
@@ -309,6 +346,7 @@ def control_settings(env: Environment) -> ControlSettings:
         roster_file=env.roster if env.roster.exists() else None,
         master_key=env.master_key if env.master_key.exists() else None,
         subject_key=env.subject_key,
+        tls=env.tls,
     )
 
 

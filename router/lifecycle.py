@@ -38,9 +38,9 @@ from router.release.feed import Feed
 from router.release.load import ModelShelf
 from router.settings import RouterSettings
 from router.subject import ensure_subject_key, load_subject_key
-from router.tls import Tls
 from serving.audit.segment import SegmentWriter
 from serving.store import ArtifactStore
+from serving.tls import Tls
 
 _log = logging.getLogger(__name__)
 

@@ -7,15 +7,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-
-class TlsSettings(Struct, frozen=True):
-    """TLS on the data port; the files are read again when they change."""
-
-    certificate: Path
-    """PEM chain, leaf first."""
-    private_key: Path
-    client_authority: Path | None = None
-    """PEM of the authority whose clients are let in; set means mutual TLS."""
+from serving.tls import TlsSettings
 
 
 class HttpSettings(Struct, frozen=True):

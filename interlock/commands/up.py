@@ -46,6 +46,8 @@ def up(
     if leave and not demo:
         raise click.UsageError("--exit ends after the story: it needs --demo")
     env = read_environment(home=home)
+    if demo and env.tls is not None:
+        raise click.UsageError("the story speaks plain HTTP: unset INTERLOCK_TLS_*, or omit --demo")
     changes = {"port": port, "control_port": control_port, "workers": workers}
     env = msgspec.structs.replace(
         env, **{name: value for name, value in changes.items() if value is not None}

@@ -56,10 +56,11 @@ def role_service(
     """One process of the stack as a child that runs ``interlock ROLE``."""
 
     async def router_answers(_: int) -> bool:
-        return await http_status(env.bind, env.port, "/livez") == 200
+        return await http_status(env.bind, env.port, "/livez", env.tls) == 200
 
     async def control_plane_answers(_: int) -> bool:
-        return await http_status(env.bind, env.control_port, "/readyz") == 200
+        status = await http_status(env.bind, env.control_port, "/readyz", env.tls)
+        return status == 200
 
     checks = {"router": router_answers, "control-plane": control_plane_answers}
     return ServiceSpec(

@@ -65,12 +65,12 @@ class Stack:
     @property
     def router_url(self) -> str:
         """Base URL of the data plane."""
-        return base_url(self.env.bind, self.env.port)
+        return base_url(self.env.bind, self.env.port, tls=self.env.tls is not None)
 
     @property
     def control_url(self) -> str:
         """Base URL of the control plane."""
-        return base_url(self.env.bind, self.env.control_port)
+        return base_url(self.env.bind, self.env.control_port, tls=self.env.tls is not None)
 
     async def __aenter__(self) -> Self:
         """Start everything.

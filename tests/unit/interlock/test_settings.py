@@ -82,3 +82,22 @@ def test_every_settings_struct_is_built_from_the_environment(open_folder):
     assert {router.redis_url, control.redis_url, worker.redis_url} == {"r"}
     assert router.spool_dir == shipper.spool_dir == open_folder / "spool"
     assert (router.node, shipper.node) == (env.node, env.node)
+
+
+def test_tls_files_reach_both_ports(open_folder):
+    names = ("CERTIFICATE", "KEY", "CLIENT_CA")
+    files = {f"INTERLOCK_TLS_{name}": f"/tls/{name.lower()}.pem" for name in names}
+    env = read_environment(
+        {"INTERLOCK_HOME": str(open_folder), "DATABASE_URL": "postgresql://h/d"} | files
+    )
+    router, control = settings.router_settings(env), settings.control_settings(env)
+    assert router.tls is not None
+    assert router.tls == control.tls
+    assert str(router.tls.client_authority) == "/tls/client_ca.pem"
+
+
+def test_half_of_the_tls_files_is_refused(open_folder):
+    given = {"INTERLOCK_HOME": str(open_folder), "INTERLOCK_TLS_CERTIFICATE": "/tls/server.pem"}
+    with pytest.raises(SettingsError, match="expected the certificate and its key") as error:
+        read_environment(given)
+    assert error.value.at == "INTERLOCK_TLS_KEY"

@@ -1,4 +1,4 @@
-"""TLS on the data port, from files that are read again when they change."""
+"""TLS of a listening port, from files that are read again when they change."""
 
 from __future__ import annotations
 
@@ -6,10 +6,27 @@ import logging
 import ssl
 from pathlib import Path
 
-from router.errors import StartError
-from router.settings import TlsSettings
+from msgspec import Struct
+
+from compiler.errors import AppError
 
 _log = logging.getLogger(__name__)
+
+
+class TlsError(AppError):
+    """The files of TLS cannot be read or do not fit together."""
+
+    code = "tls.files"
+
+
+class TlsSettings(Struct, frozen=True):
+    """TLS on a port; the files are read again when they change."""
+
+    certificate: Path
+    """PEM chain, leaf first."""
+    private_key: Path
+    client_authority: Path | None = None
+    """PEM of the authority whose clients are let in; set means mutual TLS."""
 
 
 class Tls:
@@ -22,7 +39,7 @@ class Tls:
         context: given to the listener.
 
     Raises:
-        StartError: a file cannot be read or does not fit.
+        TlsError: a file cannot be read or does not fit.
     """
 
     def __init__(self, settings: TlsSettings) -> None:
@@ -35,8 +52,10 @@ class Tls:
         try:
             self._load()
         except (OSError, ssl.SSLError) as error:
-            raise StartError(
-                f"TLS cannot start: {error}", code="tls.files", at=str(settings.certificate)
+            raise TlsError(
+                f"TLS cannot start: {error}",
+                at=str(settings.certificate),
+                hint="expected a PEM chain, leaf first, and the private key that belongs to it",
             ) from error
         self._seen = self._stamp()
 
