@@ -8,7 +8,6 @@ call, takes no lock and allocates nothing but integers.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import mmap
 import os
@@ -38,10 +37,9 @@ from serving.audit.frame import (
     salt_of,
 )
 from serving.audit.prefault import prefault
+from serving.audit.priority import give_way
 
 MIB = 1 << 20
-HELPER_NICE = 10
-"""Priority of the helper thread below the event loop's."""
 RETRY_S = 0.1
 """Pause before the helper looks again whether a full spool has room."""
 
@@ -298,9 +296,7 @@ class SegmentWriter:
 
     def _keep_ahead(self) -> None:
         """Helper thread: one spare file ready at all times, used ones synced and closed."""
-        # Its work is milliseconds of page faults; on a busy core they must not hold up answers.
-        with contextlib.suppress(OSError):  # a seccomp filter may forbid it; then it stays equal
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), HELPER_NICE)
+        give_way()  # its work is milliseconds of page faults: they must not hold up answers
         while True:
             with self._wanted:
                 if self._closing:
@@ -356,7 +352,7 @@ class SegmentWriter:
             fcntl.flock(fd, fcntl.LOCK_EX)  # tells readers that the writer lives
             os.posix_fallocate(fd, 0, self._segment_bytes)
             mapped = mmap.mmap(fd, self._segment_bytes)
-            prefault(mapped)
+            prefault(fd, mapped)
             mapped[:HEADER_BYTES] = pack_header(header)
             draft.rename(path)  # readers never see a file without its header
         except OSError as error:
