@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from compiler.rules import ast, emit_scalar, reference
+from compiler.rules import ast, reference
 from compiler.rules.columns import Column, missing_column, read_column
 from compiler.rules.emit_numpy import VectorEmitter
-from compiler.rules.emit_scalar import ScalarEmitter, build, reads_missing
+from compiler.rules.emit_reads import Binding
+from compiler.rules.emit_scalar import build, reads_missing
+from compiler.rules.engine import Target, build_scalar, chain_source
 from compiler.rules.explanation import Explanation, decide, explain
 from compiler.rules.finding import Finding
 from compiler.rules.flat import all_steps, number_leaves
 from compiler.rules.names import output_features
 from compiler.rules.parse_consequent import consequent_names
+from compiler.rules.passes.optimise import optimise
 from compiler.schema import CONTEXT_PREFIX, FeatureMap, OutputSchema
 
 if TYPE_CHECKING:
@@ -63,23 +67,23 @@ class CompiledRules:
         found = {name: None for leaf in self.consequents for name in consequent_names(leaf)}
         return tuple(found)
 
+    @cached_property
+    def target(self) -> Target:
+        """What emitters are given: the optimised table and its names."""
+        return Target(
+            optimise(self.flat, on_unknown=self.on_unknown),
+            self.scope,
+            self.output.classes if self.output else (),
+            self.table.kind == "decision",
+            self.on_unknown,
+        )
+
     @property
     def source(self) -> str:
         """Generated Python of the struct binding, to be read by people."""
-        return self._emitter("struct", careful=False).emit("route").text
+        return chain_source(self.target, "struct").text
 
-    def _emitter(self, binding: emit_scalar.Binding, *, careful: bool) -> ScalarEmitter:
-        return ScalarEmitter(
-            self.flat,
-            self.scope,
-            binding=binding,
-            careful=careful,
-            classes=self.output.classes if self.output else (),
-            decides=self.table.kind == "decision",
-            on_unknown=self.on_unknown,
-        )
-
-    def scalar(self, binding: emit_scalar.Binding = "struct") -> Callable[..., int]:
+    def scalar(self, binding: Binding = "struct") -> Callable[..., int]:
         """Function of one row to the index of the deciding leaf.
 
         ``fn(f, c, now_us)``, for a decision table ``fn(f, c, now_us, out)``. ``struct``: ``f`` and
@@ -89,9 +93,8 @@ class CompiledRules:
         Under ``onUnknown: error`` the answer is -1-i when rule i is UNKNOWN.
         """
         if binding not in self._scalars:
-            fast = build(self._emitter(binding, careful=False).emit("route"), "route")
-            careful = build(self._emitter(binding, careful=True).emit("route"), "route")
-            self._scalars[binding] = _guarded(fast, careful, decides=self.table.kind == "decision")
+            source = chain_source(self.target, binding)
+            self._scalars[binding] = build_scalar(self.target, binding, source)
         return self._scalars[binding]
 
     def row_of(self, f: Any, c: Any, out: tuple[Any, ...] | None = None) -> dict[str, Any]:
@@ -166,22 +169,6 @@ def output_row(output: OutputSchema, out: tuple[Any, ...]) -> dict[str, Any]:
     for name, value in zip(output.classes, out[1], strict=True):
         row[f"output.probability.{name}"] = value
     return row
-
-
-def _guarded(
-    fast: Callable[..., int], careful: Callable[..., int], *, decides: bool
-) -> Callable[..., int]:
-    """The fast function; where a read or comparison raises, its careful twin."""
-    space = {"fast": fast, "careful": careful}
-    out = ", out" if decides else ""
-    text = (
-        f"def route(f, c, now_us{out}):\n    try:\n        return fast(f, c, now_us{out})\n"
-        f"    except (KeyError, TypeError, AttributeError, OverflowError):\n"
-        f"        return careful(f, c, now_us{out})\n"
-    )
-    exec(compile(text, "<rules guard>", "exec"), space)  # noqa: S102 - fixed text
-    found: Callable[..., int] = space["route"]
-    return found
 
 
 def canonical_bytes(data: Any) -> bytes:

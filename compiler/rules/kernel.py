@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import struct
 from typing import Any
 
 from compiler.rules import domain
@@ -68,13 +69,36 @@ def distinct(left: Any, right: Any) -> bool:
     return bool(left != right)
 
 
+def least_of(*values: bool | None) -> bool | None:
+    """AND over three values."""
+    return False if False in values else (None if None in values else True)
+
+
+def greatest_of(*values: bool | None) -> bool | None:
+    """OR over three values."""
+    return True if True in values else (None if None in values else False)
+
+
+def parity(*values: bool | None) -> bool | None:
+    """XOR over three values: TRUE where an odd number is."""
+    return None if None in values else values.count(True) % 2 == 1
+
+
 def instant(now_us: int) -> dt.datetime:
     """Aware UTC time of microseconds since 1970."""
     return domain.EPOCH + dt.timedelta(microseconds=now_us)
 
 
+_SINGLE = struct.Struct("f")
+
 NAMESPACE: dict[str, Any] = {
     "NAN": NAN,
+    "pack32": _SINGLE.pack,
+    "unpack32": _SINGLE.unpack,
+    "round32": domain.round32,
+    "least_of": least_of,
+    "greatest_of": greatest_of,
+    "parity": parity,
     "is_nan": domain.is_nan,
     "plain": plain,
     "finite": finite,
