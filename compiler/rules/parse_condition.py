@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from compiler.errors import Problem
 from compiler.rules import ast, limits
+from compiler.rules.cel.translate import cel_condition
 from compiler.rules.names import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from compiler.schema import FeatureMap
 
 COMPARE = {"=", "!=", "<", "<=", ">", ">="}
 TEXT: dict[str, tuple[ast.TextOp, bool]] = {
@@ -60,8 +63,11 @@ def parse_span(text: Any) -> int | None:
 class ConditionParser:
     """Parses conditions, reporting every problem; a faulty part is None."""
 
-    def __init__(self, report: Callable[[Problem], None]) -> None:
+    def __init__(
+        self, report: Callable[[Problem], None], features: FeatureMap | None = None
+    ) -> None:
         self.report = report
+        self.features = features or {}
         self.nodes = 0
 
     def _problem(self, code: str, message: str, at: str, hint: str = "") -> None:
@@ -91,7 +97,17 @@ class ConditionParser:
             return None
         if "rules" in data or "combinator" in data:
             return self._group(data, at, depth)
+        if "cel" in data:
+            return self._cel(data, at, depth)
         return self._leaf(data, at, depth)
+
+    def _cel(self, data: dict[str, Any], at: str, depth: int) -> ast.Condition | None:
+        self._unknown_keys(data, {"cel", "id"}, at)
+        text = data["cel"]
+        if not isinstance(text, str):
+            self._problem("rule.shape", f"expected a text of CEL, got {_short(text)}", f"{at}.cel")
+            return None
+        return cel_condition(text, self.features, f"{at}.cel", self.report, depth=depth)
 
     def _unknown_keys(self, data: dict[str, Any], known: set[str], at: str) -> None:
         for key in data:

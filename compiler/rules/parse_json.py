@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from compiler.errors import Problem, ProblemsError
 from compiler.rules import ast, limits
+from compiler.rules.names import output_features
 from compiler.rules.parse_condition import ConditionParser
 from compiler.rules.parse_consequent import parse_consequent
 from compiler.schema import FeatureMap, OutputSchema
@@ -85,12 +86,20 @@ def _refuse_constant(word: str) -> NoReturn:
     )
 
 
-def parse_document(data: Any, *, kind: str | None = None) -> Document:
+def parse_document(
+    data: Any,
+    *,
+    kind: str | None = None,
+    features: FeatureMap | None = None,
+    output: OutputSchema | None = None,
+) -> Document:
     """AST of an envelope given as plain data.
 
     Args:
         data: the decoded JSON object.
         kind: what the caller needs; a document of the other kind is a problem.
+        features: what conditions in CEL may name besides the envelope's own; these win.
+        output: what the models answer, for CEL in a decision table; wins over the envelope's.
 
     Raises:
         ProblemsError: every problem of the document.
@@ -117,11 +126,14 @@ def parse_document(data: Any, *, kind: str | None = None) -> Document:
     found_kind = data.get("kind", kind or "routing")
     if kind is not None and found_kind != kind:
         report(Problem("rule.kind", f"expected a table of kind {kind}, got {found_kind}", "$.kind"))
-    features: FeatureMap = _typed(data.get("features", {}), FeatureMap, "$.features", report) or {}
-    output: OutputSchema | None = (
+    own: FeatureMap = _typed(data.get("features", {}), FeatureMap, "$.features", report) or {}
+    own_output: OutputSchema | None = (
         _typed(data["output"], OutputSchema, "$.output", report) if "output" in data else None
     )
-    parser = ConditionParser(report)
+    scope = {**own, **(features or {})}
+    if found_kind == "decision":
+        scope.update(output_features(output or own_output))
+    parser = ConditionParser(report, scope)
     if "defaultConsequent" not in data:
         report(
             Problem(
@@ -142,7 +154,7 @@ def parse_document(data: Any, *, kind: str | None = None) -> Document:
     table = ast.Table(
         rules, default, found_kind, on_unknown, str(data.get("id", "")), data.get("revision")
     )
-    return Document(table, features, output)
+    return Document(table, own, own_output)
 
 
 class _Cascade:

@@ -50,7 +50,7 @@ def compile_rules(
         parsed = Document(parse_text(document, kind=kind), {})
     else:
         try:
-            parsed = parse_document(document, kind=kind)
+            parsed = parse_document(document, kind=kind, features=features, output=output)
         except ProblemsError as error:
             raise ProblemsError(with_lines(error.problems, source)) from None
     return compile_document(parsed, features=features, output=output, source=source)

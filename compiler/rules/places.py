@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from compiler.errors import Problem
 
-_STEP = re.compile(r"\.([^.\[\]]+)|\[([0-9]+)\]")
+_STEP = re.compile(r"\.([^.\[\]@]+)|\[([0-9]+)\]")  # behind @: a place within a CEL text
 _SPACE = re.compile(r"[\s,:]*")
 
 

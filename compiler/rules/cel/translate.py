@@ -1,0 +1,399 @@
+"""A CEL text to a condition of the rule language, equal to CEL wherever CEL has an answer.
+
+The tree is evaluated once, over constants exactly as CEL does and over features by building a
+condition; what the language cannot express exactly is refused with its place.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from compiler.errors import Problem, ProblemsError
+from compiler.rules import ast
+from compiler.rules.cel import compare as comparing
+from compiler.rules.cel import compute, functions, scope, values
+from compiler.rules.cel.macros import MACROS, expand
+from compiler.rules.cel.parse import parse
+from compiler.rules.cel.patterns import PatternError, to_python
+from compiler.rules.cel.results import (
+    CelError,
+    Choice,
+    Constant,
+    Failed,
+    Input,
+    Items,
+    Length,
+    Result,
+    Test,
+    as_test,
+    both,
+    chosen,
+    either,
+    negated,
+    never,
+    sized,
+)
+from compiler.rules.cel.tree import Call, Ident, Index, ListOf, Literal, MapOf, Node, Select
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from compiler.schema import FeatureMap
+
+MAX_STEPS = 20_000
+"""Parts evaluated for one text, macros written out and constants weighed."""
+_ARITHMETIC = frozenset("+-*/%")
+_TEXT: dict[str, ast.TextOp] = {
+    "contains": "contains",
+    "startsWith": "beginsWith",
+    "endsWith": "endsWith",
+    "matches": "matches",
+}
+
+
+def cel_condition(
+    source: str,
+    features: FeatureMap,
+    at: str,
+    report: Callable[[Problem], None],
+    *,
+    depth: int = 1,
+) -> ast.Condition | None:
+    """Condition of a CEL text; None when there are problems, which are reported.
+
+    Args:
+        source: the text.
+        features: what names may mean, outputs of a decision table included.
+        at: place of the text in its document.
+        depth: levels of conditions around the text, its own included.
+        report: takes each problem; its place is ``<at>@line:column``.
+    """
+    try:
+        tree = parse(source)
+    except ProblemsError as error:
+        for problem in error.problems:
+            report(Problem(problem.code, problem.message, f"{at}@{problem.at}", problem.hint))
+        return None
+    walker = _Translator(features, at)
+    found = walker.whole(tree, depth)
+    for problem in walker.problems:
+        report(problem)
+    return None if walker.problems else found
+
+
+class _Translator:
+    """Evaluates one text; problems in parts of ``&&`` and ``||`` are collected."""
+
+    def __init__(self, features: FeatureMap, at: str) -> None:
+        self.features, self.at = features, at
+        self.problems: list[Problem] = []
+        self.steps = 0
+
+    def whole(self, tree: Node, depth: int) -> ast.Condition | None:
+        at = self.place(tree)
+        try:
+            found = self.value(tree, {})
+            if isinstance(found, Constant) and not isinstance(found.value, bool):
+                raise CelError(
+                    f"expected a condition, got {values.kind(found.value)} "
+                    f"{values.shown(found.value)}",
+                    code="cel.not_a_condition", at=at, hint="compare it with something",
+                )  # fmt: skip
+            found = as_test(found, at)
+            if isinstance(found, Failed):
+                raise never(found)
+            if isinstance(found, Test):
+                return sized(found.condition, found.size, found.depth + depth - 1, at).condition
+        except CelError as error:
+            self.problems.append(error.problem())
+            return None
+        return ast.Truth(found.value, at)
+
+    def place(self, node: Node) -> str:
+        return f"{self.at}@{node.at}"
+
+    def spend(self, node: Node, steps: int = 1) -> None:
+        self.steps += steps
+        if self.steps > MAX_STEPS:
+            raise CelError(
+                f"expected at most {MAX_STEPS} steps to write a text out, got more",
+                code="rule.too_large", at=self.place(node), hint="split it into several rules",
+            )  # fmt: skip
+
+    def value(self, node: Node, names: dict[str, Any]) -> Result:
+        """What a node comes to; ``names`` are the variables of macros around it."""
+        self.spend(node)
+        match node:
+            case Literal(value=value):
+                return Constant(value)
+            case Ident() | Select() | Index():
+                return self.name(node, names)
+            case ListOf(items=items):
+                return self.list_of(node, [self.value(item, names) for item in items])
+            case MapOf():
+                return self.map_of(node, names)
+            case Call():
+                return self.call(node, names)
+
+    # names, lists and maps ---------------------------------------------------------------------
+
+    def name(self, node: Ident | Select | Index, names: dict[str, Any]) -> Result:
+        path = scope.path_of(node)
+        if path is not None and path.partition(".")[0] not in names:
+            return scope.read(path, self.features, self.place(node))
+        if isinstance(node, Ident):
+            return Constant(names[node.name])
+        base = self.value(node.of, names)
+        key = (
+            Constant(node.name) if isinstance(node, Select) else self.value(node.key, names)
+        )
+        for part in (base, key):
+            if isinstance(part, Failed):
+                return part
+            if not isinstance(part, Constant):
+                raise CelError("expected a constant list or map before its key, got a value of the"
+                               " row", at=self.place(node))  # fmt: skip
+        assert isinstance(base, Constant)
+        assert isinstance(key, Constant)
+        try:
+            return Constant(_item(base.value, key.value, field=isinstance(node, Select)))
+        except values.Failure as error:
+            return Failed(str(error), self.place(node))
+
+    def list_of(self, node: Node, parts: list[Result]) -> Result:
+        for part in parts:
+            if isinstance(part, Failed):
+                return part
+        if all(isinstance(part, Constant) for part in parts):
+            return self.weighed(node, tuple(part.value for part in parts))  # type: ignore[union-attr]
+        return Items(tuple(parts))
+
+    def map_of(self, node: MapOf, names: dict[str, Any]) -> Result:
+        pairs: list[tuple[Any, Any]] = []
+        for key_node, value_node in node.items:
+            key, value = self.value(key_node, names), self.value(value_node, names)
+            for part in (key, value):
+                if isinstance(part, Failed):
+                    return part
+                if not isinstance(part, Constant):
+                    raise CelError("expected only constants in a map, got a value of the row",
+                                   at=self.place(node))  # fmt: skip
+            assert isinstance(key, Constant)
+            assert isinstance(value, Constant)
+            if values.kind(key.value) not in ("int", "uint", "bool", "string"):
+                return Failed("a key of a map is an int, uint, bool or string", self.place(node))
+            if any(values.equal(key.value, known) for known, _ in pairs):
+                return Failed("the map has a key twice", self.place(node))
+            pairs.append((key.value, value.value))
+        return self.weighed(node, values.Map(tuple(pairs)))
+
+    def weighed(self, node: Node, value: Any) -> Constant:
+        """A constant, its size counted as steps, so that nothing can be made to explode."""
+        stack = [value]
+        while stack:
+            item = stack.pop()
+            self.spend(node, 1 + (len(item) // 64 if isinstance(item, str | bytes) else 0))
+            if isinstance(item, tuple):
+                stack.extend(item)
+            elif isinstance(item, values.Map):
+                stack.extend(part for pair in item.pairs for part in pair)
+        return Constant(value)
+
+    # operators and functions -------------------------------------------------------------------
+
+    def call(self, node: Call, names: dict[str, Any]) -> Result:
+        if node.target is not None and node.name in MACROS:
+            found = expand(node, names, self.value)
+            return self.weighed(node, found.value) if isinstance(found, Constant) else found
+        if node.name in ("&&", "||") and node.target is None:
+            return self.logic(node, names)
+        if node.name == "has" and node.target is None:
+            return self.has(node, names)
+        self.known(node)
+        parts = (node.target, *node.args) if node.target is not None else node.args
+        results = [self.value(part, names) for part in parts]
+        if node.name == "?:":
+            return self.choice(node, results)
+        for part in results:
+            if isinstance(part, Failed):
+                return part
+        return self.apply(node, results)
+
+    def known(self, node: Call) -> None:
+        operators = {*comparing.MIRROR, *_ARITHMETIC, "in", "!", "-_", "?:"}
+        if node.target is None and (node.name in operators or node.name in functions.GLOBALS):
+            return
+        if node.target is not None and node.name in functions.METHODS:
+            return
+        raise CelError(
+            f"expected a function of the subset, got {node.name}", code="cel.function",
+            at=self.place(node),
+            hint="size contains startsWith endsWith matches has timestamp duration; int uint double"
+            " string bytes bool type of constants",
+        )  # fmt: skip
+
+    def apply(self, node: Call, parts: list[Result]) -> Result:
+        for index, part in enumerate(parts):
+            if isinstance(part, Choice):  # f(c ? a : b) is c ? f(a) : f(b)
+                arms = [
+                    self.apply(node, [*parts[:index], arm, *parts[index + 1 :]])
+                    for arm in (part.first, part.second)
+                ]
+                return self.choice(node, [part.test, *arms])
+        at = self.place(node)
+        if node.name in comparing.MIRROR:
+            return self.compared(node, parts[0], parts[1])
+        if node.name == "!":
+            return negated(as_test(parts[0], at), at)
+        if node.name == "in":
+            return self.member(node, parts[0], parts[1])
+        if node.name == "-_":
+            return compute.negative(parts[0], at)
+        if node.name in _ARITHMETIC:
+            found = compute.binary(node.name, parts[0], parts[1], at)
+            return self.weighed(node, found.value) if isinstance(found, Constant) else found
+        return self.function(node, parts)
+
+    def logic(self, node: Call, names: dict[str, Any]) -> Result:
+        parts = []
+        for side in node.args:
+            try:
+                parts.append(as_test(self.value(side, names), self.place(side)))
+            except CelError as error:
+                self.problems.append(error.problem())
+                parts.append(Test(ast.Truth(True, self.place(side))))  # noqa: FBT003
+        join = both if node.name == "&&" else either
+        return join(parts, self.place(node))
+
+    def choice(self, node: Call, results: list[Result]) -> Result:
+        at = self.place(node)
+        test, first, second = as_test(results[0], at), results[1], results[2]
+        if isinstance(test, Failed):
+            return test
+        if isinstance(test, Constant):
+            return first if test.value else second
+        arms = (first, second)
+        if all(_is_condition(arm) for arm in arms):
+            return chosen(test, as_test(first, at), as_test(second, at), at)
+        for arm in arms:
+            if isinstance(arm, Failed):
+                raise never(arm)
+        return Choice(test, first, second)
+
+    def compared(self, node: Call, left: Result, right: Result) -> Result:
+        at = self.place(node)
+        if isinstance(left, Test) or isinstance(right, Test):
+            sides = [as_test(left, at), as_test(right, at)]
+            for side in sides:
+                if isinstance(side, Failed):
+                    raise never(side)
+            if node.name not in ("==", "!="):
+                raise CelError(f"expected == or != between conditions, got {node.name}", at=at)
+            same = node.name == "=="
+            if isinstance(sides[0], Constant) or isinstance(sides[1], Constant):
+                fixed, test = sides if isinstance(sides[0], Constant) else reversed(sides)
+                assert isinstance(fixed, Constant)
+                return test if fixed.value == same else negated(test, at)
+            tests = [side for side in sides if isinstance(side, Test)]
+            xor = ast.Xor(tuple(test.condition for test in tests), negated=same, at=at)
+            size, depth = sum(test.size for test in tests), max(test.depth for test in tests)
+            return Test(xor, size + 1, depth + 1)
+        if isinstance(left, Constant) and isinstance(right, Constant):
+            self.weighed(node, (left.value, right.value))
+        return comparing.compare(left, node.name, right, at)
+
+    def member(self, node: Call, item: Result, group: Result) -> Result:
+        at = self.place(node)
+        if isinstance(group, Items):
+            return either([as_test(self.compared_item(node, item, part), at)
+                           for part in group.parts], at)  # fmt: skip
+        found = group.value if isinstance(group, Constant) else None
+        if isinstance(found, values.Map):
+            found = tuple(key for key, _ in found.pairs)
+        if not isinstance(found, tuple):
+            if isinstance(group, Constant):
+                return Failed("in needs a list or map", at)
+            raise CelError("expected a list of values behind in, got a value of the row", at=at)
+        if isinstance(item, Constant):
+            self.weighed(node, (found, item.value))
+            return Constant(any(values.equal(item.value, value) for value in found))
+        if isinstance(item, Input):
+            return comparing.member(item, found, at)
+        raise CelError("expected a feature before in, got another value", at=at)
+
+    def compared_item(self, node: Call, item: Result, part: Result) -> Result:
+        return self.compared(Call("==", None, node.args, node.at), item, part)
+
+    def function(self, node: Call, parts: list[Result]) -> Result:
+        at = self.place(node)
+        if all(isinstance(part, Constant) for part in parts):
+            try:
+                return Constant(functions.call(node.name, [part.value for part in parts]))  # type: ignore[union-attr]
+            except values.Failure as error:
+                return Failed(str(error), at)
+            except PatternError as error:
+                raise CelError(str(error), code="rule.regex", at=at) from None
+        if len(parts) != functions.FUNCTIONS[node.name][0]:
+            raise CelError(f"expected other arguments of {node.name}, got {len(parts)}", at=at)
+        subject = parts[0]
+        if node.name == "dyn":
+            return subject
+        if not isinstance(subject, Input) or subject.kind != "string":
+            raise CelError(
+                f"expected a text feature or constants in {node.name}, got another value", at=at
+            )
+        if node.name == "size":
+            return Length(subject.operand)
+        if node.name in _TEXT:
+            return Test(self.text_test(node, subject, parts[1]))
+        raise CelError(f"expected a constant in {node.name}, got a value of the row", at=at)
+
+    def text_test(self, node: Call, subject: Input, part: Result) -> ast.Condition:
+        at = self.place(node)
+        if not isinstance(part, Constant) or not isinstance(part.value, str):
+            raise CelError(f"expected a literal text in {node.name}, got another value", at=at)
+        text = part.value
+        if node.name == "matches":
+            try:
+                text = to_python(text)
+            except PatternError as error:
+                raise CelError(str(error), code="rule.regex", at=at,
+                               hint="use contains, or a simpler pattern") from None  # fmt: skip
+        return ast.Text(subject.operand, _TEXT[node.name], text, at=at)
+
+    def has(self, node: Call, names: dict[str, Any]) -> Result:
+        at = self.place(node)
+        target = node.args[0] if len(node.args) == 1 else None
+        if not isinstance(target, Select):
+            hint = "write has(features.x), has(context.x) or x != null"
+            raise CelError("expected has() of a selection, got another value", at=at, hint=hint)
+        path = scope.path_of(target)
+        if path is not None and path.partition(".")[0] not in names:
+            found = scope.read(path, self.features, at)
+            if isinstance(found, Input):
+                return Test(ast.Presence(found.operand, "notNull", at=at))
+        base = self.value(target.of, names)
+        if isinstance(base, Constant) and isinstance(base.value, values.Map):
+            return Constant(base.value.has(target.name))
+        if isinstance(base, Constant | Failed):
+            return base if isinstance(base, Failed) else Failed("has() of no map", at)
+        raise CelError("expected has() of a feature or a constant map, got another value", at=at)
+
+
+def _is_condition(result: Result) -> bool:
+    if isinstance(result, Constant):
+        return isinstance(result.value, bool)
+    return isinstance(result, Test) or (isinstance(result, Input) and result.kind == "bool")
+
+
+def _item(base: Any, key: Any, *, field: bool) -> Any:
+    if isinstance(base, values.Map):
+        return base.get(key)
+    if isinstance(base, tuple) and not field:
+        whole = isinstance(key, int) or (isinstance(key, float) and key.is_integer())
+        if isinstance(key, bool) or not whole:
+            raise values.Failure(f"{values.shown(key)} is no index of a list")
+        if not 0 <= key < len(base):
+            raise values.Failure(f"index {values.shown(key)} is outside the list")
+        return base[int(key)]
+    raise values.Failure(f"{values.kind(base)} has no fields")
