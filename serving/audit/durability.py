@@ -63,6 +63,11 @@ class GroupSync:
             self._wake.set()
         return future
 
+    def flush(self, every_ms: int) -> None:
+        """Force the file this often from now on; 0 only on demand."""
+        self._flush_s = every_ms / 1000 if every_ms else None
+        self._wake.set()
+
     def close(self) -> None:
         """One last sync for those who wait, then the thread ends."""
         self._closing = True

@@ -118,6 +118,7 @@ class SegmentWriter:
         self.answered = 0
         self.full_reason = ""
         self.sync_failures = 0
+        self._unsynced: OSError | None = None
         self._forced = False
         self._segment_bytes = max(segment_bytes, 4 * mmap.PAGESIZE) & -mmap.PAGESIZE
         self._spool_limit_bytes = spool_limit_bytes
@@ -221,8 +222,14 @@ class SegmentWriter:
 
         Call it from a thread; it does not block appends. From the first call on, full files are
         forced too before they are let go; without it their pages are left to the kernel.
+
+        Raises:
+            OSError: the disk refused a file, now or since the last call.
         """
         self._forced = True
+        refused, self._unsynced = self._unsynced, None
+        if refused is not None:
+            raise refused
         seq = self.last_seq
         with self._wanted:
             files = [os.dup(each.fd) for each in (*self._retired, self._current)]
@@ -319,8 +326,9 @@ class SegmentWriter:
         try:
             if self._forced:
                 os.fdatasync(segment.fd)
-        except OSError:
+        except OSError as error:  # told to whoever waits: the file is not looked at again
             self.sync_failures += 1
+            self._unsynced = error
         with self._wanted:
             self._retired.remove(segment)
         _release(segment)

@@ -155,6 +155,7 @@ class Shipper:
             if each.frames:
                 self._acks.publish(each.place[0], each.place[1], each.frames[-1].seq)
         self.status.shipped += frames
+        self.status.dropped += sum(counts.dropped for counts in shipment.counts)
         return max(frames, 1)
 
     async def _next(self) -> tuple[list[Range], Shipment]:

@@ -21,6 +21,7 @@ class Status(Struct):
         at_ns: wall clock of this report.
         shipped: frames brought to the database since the process started.
         quarantined: of these, frames that could not become rows.
+        dropped: records that gaps stand for: the spool was full and the policy gave them up.
         failures: attempts that did not succeed.
         last_error: the last of them.
         spool_bytes: bytes of all segment files.
@@ -34,6 +35,7 @@ class Status(Struct):
     at_ns: int = 0
     shipped: int = 0
     quarantined: int = 0
+    dropped: int = 0
     failures: int = 0
     last_error: str = ""
     spool_bytes: int = 0
