@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 from router.metrics.catalogue import CATALOGUE, MICRO, NANO, Metric
@@ -28,10 +29,15 @@ def _plain_of(found: re.Match[str]) -> str:
     return "\n" if found[1] == "n" else found[1]
 
 
-def render(folder: Path) -> bytes:
-    """The whole text, all workers summed."""
+def render(folder: Path, node: Mapping[str, int] | None = None) -> bytes:
+    """The whole text, all workers summed.
+
+    Args:
+        folder: counter files of the workers.
+        node: values that the node has once, in the units of counters.
+    """
     found: dict[str, list[tuple[Labels, int]]] = defaultdict(list)
-    for name, value in sum_files(folder).items():
+    for name, value in {**sum_files(folder), **(node or {})}.items():
         base, labels = split(name)
         found[base].append((labels, value))
     lines: list[str] = []
