@@ -290,6 +290,25 @@ def tables(draw: st.DrawFn) -> dict[str, Any]:
     return {"$schema": "interlock/rules/v1", "onUnknown": on_unknown, **draw(cascades())}
 
 
+@st.composite
+def range_tables(draw: st.DrawFn) -> dict[str, Any]:
+    """A table of many rules that test single features, as a bitmask index takes them."""
+    leaf = st.sampled_from(list(PLAIN)).flatmap(_leaf)
+    groups = st.builds(
+        lambda word, parts: {"combinator": word, "rules": parts},
+        st.sampled_from(["and", "and", "and", "or"]),
+        st.lists(leaf | conditions(3), min_size=1, max_size=4),
+    )
+    rules = [
+        {"id": f"r{index}", "antecedent": antecedent, "consequent": {"type": "model", "model": "m"}}
+        for index, antecedent in enumerate(draw(st.lists(groups, min_size=5, max_size=40)))
+    ]
+    on_unknown = draw(st.sampled_from(["fallthrough", "fallthrough", "error"]))
+    default = {"type": "reject", "reason": "none"}
+    table = {"$schema": "interlock/rules/v1", "onUnknown": on_unknown}
+    return {**table, "conditions": rules, "defaultConsequent": default}
+
+
 def sound_value(feature: Feature) -> st.SearchStrategy[Any]:
     """A value of the declared type, as Python holds it."""
     if feature.type == "int":

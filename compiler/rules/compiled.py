@@ -14,7 +14,7 @@ from compiler.rules.columns import Column, missing_column, read_column
 from compiler.rules.emit_numpy import VectorEmitter
 from compiler.rules.emit_reads import Binding
 from compiler.rules.emit_scalar import build, reads_missing
-from compiler.rules.engine import Target, build_scalar, chain_source
+from compiler.rules.engine import Engine, Target, build_scalar, scalar_source
 from compiler.rules.explanation import Explanation, decide, explain
 from compiler.rules.finding import Finding
 from compiler.rules.flat import all_steps, number_leaves
@@ -54,7 +54,7 @@ class CompiledRules:
         self.may_be_unknown = reads_missing(self.flat, self.scope)
         self.digest = "sha256:" + hashlib.sha256(canonical).hexdigest()
         self.on_unknown = table.on_unknown if isinstance(table.on_unknown, str) else "consequent"
-        self._scalars: dict[str, Callable[..., int]] = {}
+        self._scalars: dict[tuple[Binding, Engine | None], Callable[..., int]] = {}
         self._vector: tuple[Callable[..., Any], dict[str, int]] | None = None
 
     def _output_scope(self) -> FeatureMap:
@@ -81,21 +81,25 @@ class CompiledRules:
     @property
     def source(self) -> str:
         """Generated Python of the struct binding, to be read by people."""
-        return chain_source(self.target, "struct").text
+        return scalar_source(self.target, "struct").text
 
-    def scalar(self, binding: Binding = "struct") -> Callable[..., int]:
+    def scalar(
+        self, binding: Binding = "struct", *, engine: Engine | None = None
+    ) -> Callable[..., int]:
         """Function of one row to the index of the deciding leaf.
 
         ``fn(f, c, now_us)``, for a decision table ``fn(f, c, now_us, out)``. ``struct``: ``f`` and
         ``c`` have one attribute per feature, None for MISSING (``c`` may be None). ``dict``: ``f``
         maps names (``context.x`` included) to values of any type, wrong ones are MISSING; ``c`` is
         not read. ``out`` is ``(label, probabilities)``, ``(value,)`` or ``(cluster, distance)``.
-        Under ``onUnknown: error`` the answer is -1-i when rule i is UNKNOWN.
+        Under ``onUnknown: error`` the answer is -1-i when rule i is UNKNOWN. ``engine`` overrides
+        the choice of the cost model between an if-chain and a bitmask index.
         """
-        if binding not in self._scalars:
-            source = chain_source(self.target, binding)
-            self._scalars[binding] = build_scalar(self.target, binding, source)
-        return self._scalars[binding]
+        key = binding, engine
+        if key not in self._scalars:
+            source = scalar_source(self.target, binding, engine)
+            self._scalars[key] = build_scalar(self.target, binding, source)
+        return self._scalars[key]
 
     def row_of(self, f: Any, c: Any, out: tuple[Any, ...] | None = None) -> dict[str, Any]:
         """One flat row, output names included, from either binding."""

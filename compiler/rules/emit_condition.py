@@ -190,11 +190,10 @@ class ConditionEmitter(ReadEmitter):
 
     def _compare(self, node: ast.Compare) -> str:
         left, right, op = node.left, node.right, node.op
-        constant = isinstance(right, ast.Const)
-        if op == "=" and constant:
+        if op == "=" and isinstance(right, ast.Const):
             word = "is" if isinstance(right.value, bool) else "=="
             return f"{self.value(left)} {word} {self.value(right)}"
-        if constant and self.number(left) and op != "!=":
+        if isinstance(right, ast.Const) and self.number(left) and op != "!=":
             a, b = self.value(left), self.value(right)
             if not self.wide(left):
                 return f"{a} {op} {b}"

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import Struct
 
 from compiler.rules.emit_scalar import Binding, ScalarEmitter, Source, build
+from compiler.rules.index.emit import index_source
+from compiler.rules.index.plan import Plan, plan_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,10 +52,23 @@ class Target(Struct, frozen=True):
             on_unknown=self.on_unknown,
         )
 
+    def plan(self) -> Plan:
+        """The index that the table would get, and whether it pays."""
+        fallthrough = self.on_unknown == "fallthrough"
+        return plan_index(self.flat.cascade, self.features, fallthrough=fallthrough)
 
-def chain_source(target: Target, binding: Binding) -> Source:
-    """Source of the if-chain."""
-    return target.emitter(binding, careful=False).emit("route")
+
+def scalar_source(target: Target, binding: Binding, engine: Engine | None = None) -> Source:
+    """Source of the engine asked for, of the cheaper one by the cost model without."""
+    plan = None if engine == "chain" else target.plan()
+    if plan is None or (engine is None and not plan.pays):
+        return target.emitter(binding, careful=False).emit("route")
+    return index_source(
+        lambda: target.emitter(binding, careful=False),
+        target.flat.cascade,
+        plan,
+        fallthrough=target.on_unknown == "fallthrough",
+    )
 
 
 def build_scalar(target: Target, binding: Binding, source: Source) -> Callable[..., int]:

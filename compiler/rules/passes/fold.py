@@ -61,10 +61,10 @@ def _leaf(node: ast.Leaf) -> ast.Condition:
             return node
         case ast.Compare() | ast.Distinct():
             node = replace(node, left=fold_operand(node.left), right=fold_operand(node.right))
-            operands = (node.left, node.right)
+            operands = [node.left, node.right]
         case _:
             node = replace(node, operand=fold_operand(node.operand))
-            operands = (node.operand,)
+            operands = [node.operand]
     # One read of the clock leaves only Known constant; a relative time never is.
     clock = isinstance(node, ast.Known) and isinstance(operands[0], ast.Now)
     if not clock and not all(_constant(operand) for operand in operands):

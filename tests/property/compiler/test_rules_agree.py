@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from compiler.rules import domain
 from compiler.rules.pipeline import compile_rules
-from tests.strategies import NOW_US, PLAIN, sound_rows, tables, wild_rows
+from tests.strategies import NOW_US, PLAIN, range_tables, sound_rows, tables, wild_rows
 
 SETTINGS = settings(
     max_examples=60, deadline=None, derandomize=True, database=None,
@@ -19,21 +20,44 @@ SETTINGS = settings(
 )  # fmt: skip
 
 
+ENGINES = ("chain", "index")
+
+
 def _bound(row):
     f = SimpleNamespace(**{n: v for n, v in row.items() if "." not in n})
     c = SimpleNamespace(**{n.partition(".")[2]: v for n, v in row.items() if "." in n})
     return f, c
 
 
+def _sound(row):
+    """Whether a struct could hold the row: nothing missing or wrong that the schema refuses."""
+    return all(
+        domain.read_lenient(feature, row.get(name)) is not None
+        or (feature.nullable and row.get(name) is None)
+        for name, feature in PLAIN.items()
+    ) and all(type(row[name]) is type(domain.read(PLAIN[name], row[name]))
+              for name in row if row[name] is not None)  # fmt: skip
+
+
+def _columns(rows):
+    columns = {}
+    for name in PLAIN:
+        column = np.empty(len(rows), dtype=object)
+        for place, row in enumerate(rows):
+            column[place] = row.get(name)
+        columns[name] = column
+    return columns
+
+
 @SETTINGS
 @given(tables(), st.lists(sound_rows(), min_size=1, max_size=6))
 def test_struct_binding_equals_reference_on_rows_of_the_schema(table, rows):
     rules = compile_rules(table, features=PLAIN)
-    route = rules.scalar("struct")
     for row in rows:
         f, c = _bound(row)
         index, unknown = rules.reference(row, NOW_US)
-        assert route(f, c, NOW_US) == index, rules.source
+        for engine in ENGINES:
+            assert rules.scalar("struct", engine=engine)(f, c, NOW_US) == index, engine
         assert rules.unknowns(f, c, NOW_US) == unknown
         assert rules.explain(row, NOW_US).index == index
         if unknown:
@@ -44,22 +68,34 @@ def test_struct_binding_equals_reference_on_rows_of_the_schema(table, rows):
 @given(tables(), st.lists(sound_rows() | wild_rows(), min_size=1, max_size=6))
 def test_dict_binding_equals_reference_whatever_the_values(table, rows):
     rules = compile_rules(table, features=PLAIN)
-    route = rules.scalar("dict")
     for row in rows:
-        assert route(row, None, NOW_US) == rules.reference(row, NOW_US)[0], row
+        index = rules.reference(row, NOW_US)[0]
+        for engine in ENGINES:
+            assert rules.scalar("dict", engine=engine)(row, None, NOW_US) == index, engine
+
+
+@settings(SETTINGS, max_examples=40)
+@given(range_tables(), st.lists(sound_rows() | wild_rows(), min_size=1, max_size=8))
+def test_every_engine_equals_reference_on_tables_of_ranges(table, rows):
+    rules = compile_rules(table, features=PLAIN)
+    for row in rows:
+        index = rules.reference(row, NOW_US)[0]
+        f, c = _bound({name: row.get(name) for name in PLAIN})
+        for engine in ENGINES:
+            assert rules.scalar("dict", engine=engine)(row, None, NOW_US) == index, engine
+        if _sound(row):
+            for engine in ENGINES:
+                assert rules.scalar("struct", engine=engine)(f, c, NOW_US) == index, engine
+    assert rules.numpy(_columns(rows), len(rows), NOW_US).tolist() == [
+        rules.reference(row, NOW_US)[0] for row in rows
+    ]
 
 
 @SETTINGS
 @given(tables(), st.lists(sound_rows() | wild_rows(), max_size=6))
 def test_numpy_equals_reference_whatever_the_values(table, rows):
     rules = compile_rules(table, features=PLAIN)
-    columns = {}
-    for name in PLAIN:
-        column = np.empty(len(rows), dtype=object)
-        for place, row in enumerate(rows):
-            column[place] = row.get(name)
-        columns[name] = column
-    found = rules.numpy(columns, len(rows), NOW_US)
+    found = rules.numpy(_columns(rows), len(rows), NOW_US)
     assert found.tolist() == [rules.reference(row, NOW_US)[0] for row in rows]
 
 
