@@ -56,7 +56,7 @@ class Key:
         expires_at: seconds since the epoch, infinity for never.
     """
 
-    __slots__ = ("actions", "bucket", "endpoints", "expires_at", "id", "only", "pending", "row")
+    __slots__ = ("actions", "endpoints", "expires_at", "id", "only", "pending", "row")
 
     def __init__(self, row: KeyRow) -> None:
         self.row = row
@@ -65,7 +65,6 @@ class Key:
         self.actions = frozenset(row.actions)
         self.only = row.endpoints[0] if len(row.endpoints) == 1 and ANY not in row.endpoints else ""
         self.expires_at = float("inf") if row.expires_at is None else row.expires_at
-        self.bucket: object | None = None
         self.pending = 0
 
     def may(self, action: str, endpoint: str) -> None:

@@ -31,8 +31,10 @@ from router.errors import StartError
 from router.fastlane import protocol_for
 from router.handlers.fast import FAST_HANDLERS
 from router.idempotency import FolderStore, Idempotency, LazyRedisStore
+from router.ledger import RedisLedger
 from router.metrics.slots import Counters
 from router.plane import Plane
+from router.rates import Rates
 from router.release.current import ReleaseLoader
 from router.release.feed import Feed
 from router.release.load import ModelShelf
@@ -88,6 +90,7 @@ class Worker:
             desk = await stack.enter_async_context(self._desk())
             self.plane = Plane(self.settings, desk, FAST_HANDLERS)
             self.plane.idempotency = self._idempotency()
+            self.plane.rates = self._rates()
             self.door = Door(self.plane)
             self.slow_lane = SlowLane(self.plane)
             self.tls = Tls(self.settings.tls) if self.settings.tls is not None else None
@@ -104,6 +107,7 @@ class Worker:
                     self.plane.sync.keep(self.settings.flush_ms / 1000, self.plane.flushes), "flush"
                 )
             )
+            await stack.enter_async_context(task(self.plane.rates.keep(), "rates"))
             if self._stopping:
                 return
             serving = asyncio.create_task(server.serve(sockets=[self.listener]), name="serve")
@@ -165,6 +169,11 @@ class Worker:
         url = self.settings.redis_url
         shared = LazyRedisStore(url) if url is not None else None
         return Idempotency(self.hasher.derive("idempotency"), local, shared)
+
+    def _rates(self) -> Rates:
+        """Rates of keys: of all nodes through Redis, else of this node."""
+        url, lease_s = self.settings.redis_url, self.settings.limits.lease_ms / 1000
+        return Rates(self.settings.workers, RedisLedger(url) if url else None, lease_s)
 
     def _server(self) -> Server:
         config = uvicorn.Config(

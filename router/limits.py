@@ -1,64 +1,13 @@
-"""Bounds on work: rates of keys, requests in progress, and what is shed when the loop is late."""
+"""Bounds on work: requests in progress, and what is shed when the loop is late."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from router.errors import QuotaError, ShedError
+from router.errors import ShedError
 from router.keys import Key
 from router.settings import LimitSettings
-
-
-class Bucket:
-    """Tokens of one key on this worker: ``rate`` a second, ``burst`` at once."""
-
-    __slots__ = ("_at", "_burst", "_rate", "_tokens")
-
-    def __init__(self, rate: float, burst: float, now: float) -> None:
-        self._rate = rate
-        self._burst = max(burst, 1.0)
-        self._tokens = self._burst
-        self._at = now
-
-    def take(self, now: float) -> float:
-        """Take a token; 0 when there was one, else seconds until there is."""
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
-        self._at = now
-        if self._tokens >= 1.0:
-            self._tokens -= 1.0
-            return 0.0
-        return (1.0 - self._tokens) / self._rate if self._rate > 0 else 60.0
-
-
-def rate_of(key: Key, workers: int, now: float) -> Bucket | None:
-    """The bucket of a key; each worker of a node has an equal share of its rate."""
-    row = key.row
-    if row.rate_per_s is None:
-        return None
-    burst = row.burst if row.burst is not None else 2 * row.rate_per_s
-    return Bucket(row.rate_per_s / workers, burst / workers, now)
-
-
-def spend(key: Key, workers: int) -> None:
-    """Take a token of a key.
-
-    Raises:
-        QuotaError: its rate is used up.
-    """
-    if key.row.rate_per_s is None:
-        return
-    now = time.monotonic()
-    if not isinstance(key.bucket, Bucket):
-        key.bucket = rate_of(key, workers, now)
-        assert isinstance(key.bucket, Bucket)
-    wait_s = key.bucket.take(now)
-    if wait_s:
-        raise QuotaError(
-            f"key {key.id} is for {key.row.rate_per_s:g} requests a second",
-            retry_after_s=max(1, round(wait_s)),
-        )
 
 
 class InFlight:

@@ -15,9 +15,10 @@ from router.errors import BodyError, NotFoundError, ShedError, TooLargeError
 from router.head import Head
 from router.idempotency import Idempotency
 from router.keys import Key
-from router.limits import BUSY, InFlight, Shedder, spend
+from router.limits import BUSY, InFlight, Shedder
 from router.metrics.slots import series
 from router.problem import INTERNAL, Reply, reply
+from router.rates import Rates
 from router.refusals import Refusals
 from router.release.current import EMPTY, Current
 from router.settings import RouterSettings
@@ -55,6 +56,7 @@ class Plane:
         streams: open now.
         idempotency: answers of requests that carried a key for it.
         in_flight: requests in progress on the slow lane.
+        rates: leases of keys that have a rate.
         shedder: turns requests away while the loop is late.
         sync: forces records to disk.
         waiting: endpoints whose answers wait for the disk.
@@ -79,6 +81,7 @@ class Plane:
         self.streams = 0
         self.idempotency: Idempotency | None = None
         self.in_flight = InFlight(settings.limits)
+        self.rates = Rates(settings.workers)
         self.shedder = Shedder(settings.limits.shed_wait_ms)
         self.sync = GroupSync(desk.spool)
         self.waiting: frozenset[str] = frozenset()
@@ -198,7 +201,7 @@ class Plane:
         if found is None or found.plane_epoch is not self.epoch or received_ns >= found.expires_ns:
             found = self.bind(head, action)
         if found.key.row.rate_per_s is not None:
-            spend(found.key, self.settings.workers)
+            self.rates.spend(found.key)
         return found  # type: ignore[no-any-return]
 
     def bind(self, head: Head, action: str) -> Bound:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from litestar import delete, get, post
+from litestar import delete, get, post, put
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from control_plane.deps import Bell, Pool, User, require
 from control_plane.keys import service
-from control_plane.keys.schemas import KeyRow, MadeKey, NewKey, Rotation
+from control_plane.keys.schemas import KeyLimits, KeyRow, MadeKey, NewKey, Rotation
 from control_plane.paging import Cursor, Limit, Page
 
 
@@ -33,6 +33,16 @@ async def rotate_key(
     return made
 
 
+@put("/keys/{key:uuid}/limits", guards=[require("keys.write")])
+async def limit_key(
+    key: FromPath[UUID], data: JSONBody[KeyLimits], pool: Pool, user: User, bell: Bell
+) -> None:
+    """Replace what the key may ask of all nodes together."""
+    async with pool.transaction() as connection:
+        await service.limit(connection, key, data, user)
+    await bell.ring("keys")
+
+
 @delete("/keys/{key:uuid}", guards=[require("keys.write")])
 async def revoke_key(key: FromPath[UUID], pool: Pool, user: User, bell: Bell) -> None:
     """End a key now."""
@@ -50,4 +60,4 @@ async def list_keys(
         return await service.listing(connection, endpoint, cursor, limit)
 
 
-ROUTE_HANDLERS = [create_key, rotate_key, revoke_key, list_keys]
+ROUTE_HANDLERS = [create_key, rotate_key, limit_key, revoke_key, list_keys]

@@ -13,7 +13,7 @@ from control_plane.endpoints.drafts import find_endpoint
 from control_plane.errors import ConflictError, InvalidError, NotFoundError
 from control_plane.identity.sessions import hash_token, make_token
 from control_plane.identity.user import User
-from control_plane.keys.schemas import KeyRow, MadeKey, NewKey, Rotation
+from control_plane.keys.schemas import KeyLimits, KeyRow, MadeKey, NewKey, Rotation
 from control_plane.paging import Page, page_of, read_cursor
 
 _SQL = sql.load("control_plane.keys")
@@ -30,9 +30,10 @@ async def create(connection: Connection, wanted: NewKey, user: User) -> MadeKey:
 
     Raises:
         NotFoundError: no such endpoint.
-        InvalidError: ``key.expired``, ``key.action``.
+        InvalidError: ``key.expired``, ``key.action``, ``key.burst``.
     """
     await find_endpoint(connection, wanted.endpoint)
+    _check_limits(wanted.limits)
     _check(wanted.expires_at, wanted.actions)
     made = await _insert(connection, wanted, user, None)
     await adminlog.note(
@@ -53,7 +54,8 @@ async def rotate(connection: Connection, key: UUID, how: Rotation, user: User) -
     if row["revoked_at"] is not None:
         raise ConflictError("this key was revoked", code="key.revoked", hint="make a new key")
     _check(how.expires_at, list(row["actions"]))
-    wanted = NewKey(row["endpoint"], row["name"], how.expires_at, list(row["actions"]))
+    limits = KeyLimits(row["rate_per_s"], row["burst"], row["in_flight"])
+    wanted = NewKey(row["endpoint"], row["name"], how.expires_at, list(row["actions"]), limits)
     made = await _insert(connection, wanted, user, key)
     await connection.execute(_SQL["shorten_key"], key, float(how.overlap_s))
     await adminlog.note(
@@ -72,6 +74,25 @@ async def revoke(connection: Connection, key: UUID, user: User) -> None:
     if endpoint is None:
         raise NotFoundError("there is no such live key", code="key.unknown")
     await adminlog.note(connection, user.email, "key.revoke", str(key), endpoint=endpoint)
+
+
+async def limit(connection: Connection, key: UUID, limits: KeyLimits, user: User) -> None:
+    """Replace the limits of a key; routers follow within their poll.
+
+    Raises:
+        NotFoundError: no such live key.
+        InvalidError: ``key.burst``.
+    """
+    _check_limits(limits)
+    endpoint = await connection.fetchval(
+        _SQL["limit_key"], key, limits.rate_per_s, limits.burst, limits.in_flight
+    )
+    if endpoint is None:
+        raise NotFoundError("there is no such live key", code="key.unknown")
+    await adminlog.note(
+        connection, user.email, "key.limit", str(key), endpoint=endpoint,
+        rate_per_s=limits.rate_per_s, burst=limits.burst, in_flight=limits.in_flight,
+    )  # fmt: skip
 
 
 async def listing(connection: Connection, endpoint: str, cursor: str, limit: int) -> Page[KeyRow]:
@@ -95,6 +116,9 @@ async def _insert(
         user.email,
         wanted.expires_at,
         replaces,
+        wanted.limits.rate_per_s,
+        wanted.limits.burst,
+        wanted.limits.in_flight,
     )
     return MadeKey(key, secret, wanted.endpoint, wanted.name, wanted.expires_at, replaces)
 
@@ -104,6 +128,13 @@ async def _find(connection: Connection, key: UUID) -> Any:
     if row is None:
         raise NotFoundError("there is no such key", code="key.unknown")
     return row
+
+
+def _check_limits(limits: KeyLimits) -> None:
+    if limits.burst is not None and limits.rate_per_s is None:
+        raise InvalidError(
+            "expected a rate with a burst, got only the burst", code="key.burst", at="rate_per_s"
+        )
 
 
 def _check(expires_at: datetime | None, actions: list[str]) -> None:

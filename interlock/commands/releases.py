@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,17 @@ def rollback(remote: Remote, endpoint: str, to: int, reason: str) -> None:
     show_facts(answer, SERVING, as_json=remote.as_json)
 
 
+def _limits(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of what a key may ask."""
+    for name, field, kind, text in (
+        ("--in-flight", "in_flight", int, "Requests in progress on one worker."),
+        ("--burst", "burst", int, "Requests at once; default twice the rate."),
+        ("--rate", "rate_per_s", float, "Requests per second over all nodes; default no limit."),
+    ):
+        command = click.option(name, field, type=kind, help=text)(command)
+    return command
+
+
 @click.group()
 def keys() -> None:
     """Keys that callers of an endpoint present."""
@@ -139,7 +151,8 @@ def keys() -> None:
 @remote_command
 def list_keys(remote: Remote, endpoint: str | None) -> None:
     """Keys without their secrets, newest first."""
-    columns = ("id", "name", "endpoint", "hint", "created_by", "expires_at", "revoked_at")
+    columns = ("id", "name", "endpoint", "hint", "created_by", "expires_at", "revoked_at",
+               "rate_per_s", "burst", "in_flight")  # fmt: skip
     rows = remote.pages("/keys", endpoint=endpoint)
     show_rows(rows, columns, as_json=remote.as_json, empty="no keys yet")
 
@@ -148,10 +161,16 @@ def list_keys(remote: Remote, endpoint: str | None) -> None:
 @click.argument("endpoint")
 @click.option("--name", required=True)
 @click.option("--expires-at", help="RFC 3339 time; default never.")
+@_limits
 @remote_command
-def create_key(remote: Remote, endpoint: str, name: str, expires_at: str | None) -> None:
-    """Make a key; it is shown once."""
-    body: dict[str, Any] = {"endpoint": endpoint, "name": name}
+def create_key(
+    *, remote: Remote, endpoint: str, name: str, expires_at: str | None, **limits: Any
+) -> None:
+    """Make a key; it is shown once.
+
+    Example: interlock keys create credit --name web --rate 500 --burst 1000
+    """
+    body: dict[str, Any] = {"endpoint": endpoint, "name": name, "limits": limits}
     if expires_at:
         body["expires_at"] = expires_at
     answer = remote.call("POST", "/keys", body)
@@ -166,6 +185,19 @@ def rotate_key(remote: Remote, key: str, overlap_s: int) -> None:
     """Make a successor; the old key ends after the overlap."""
     answer = remote.call("POST", f"/keys/{key}/rotate", {"overlap_s": overlap_s})
     show_facts(answer, ("id", "key", "endpoint", "replaces"), as_json=remote.as_json)
+
+
+@keys.command("limit")
+@click.argument("key")
+@_limits
+@remote_command
+def limit_key(*, remote: Remote, key: str, **limits: Any) -> None:
+    """Replace the limits of a key; what is not given is without a limit.
+
+    Example: interlock keys limit 81965b33-8b03-4bcc-b56b-893b7efa1c53 --rate 200
+    """
+    remote.call("PUT", f"/keys/{key}/limits", limits)
+    click.echo(f"key {key} is limited")
 
 
 @keys.command("revoke")

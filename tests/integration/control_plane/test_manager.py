@@ -256,6 +256,29 @@ async def test_keys_rotate_with_an_overlap_and_end(staff: Any, database_url: str
     assert await manager.refused("POST", "/keys", past) == (422, "key.expired")
 
 
+async def test_limits_of_a_key_reach_the_routers_and_outlive_its_rotation(
+    staff: Any, database_url: str
+) -> None:
+    manager = staff["manager"]
+    await manager.post("/endpoints", {"name": "credit"})
+    limits = {"rate_per_s": 50, "burst": 80, "in_flight": 4}
+    body = {"endpoint": "credit", "name": "web", "limits": limits}
+    made = await manager.post("/keys", body)
+    new = await manager.post(f"/keys/{made['id']}/rotate", {})
+    assert (await manager.call("PUT", f"/keys/{made['id']}/limits", {"rate_per_s": 5})).status < 300
+    connection = await asyncpg.connect(database_url)
+    rows = await connection.fetch("SELECT key_id, rate_per_s, burst, in_flight FROM feed_keys")
+    await connection.close()
+    found = {row[0]: tuple(row)[1:] for row in rows}
+    assert found == {made["id"]: (5.0, None, None), new["id"]: (50.0, 80, 4)}
+    lone = {"endpoint": "credit", "name": "w", "limits": {"burst": 5}}
+    assert await manager.refused("POST", "/keys", lone) == (422, "key.burst")
+    negative = {"endpoint": "credit", "name": "w", "limits": {"rate_per_s": -1}}
+    assert (await manager.refused("POST", "/keys", negative))[0] == 400
+    await manager.call("DELETE", f"/keys/{new['id']}")
+    assert await manager.refused("PUT", f"/keys/{new['id']}/limits", {}) == (404, "key.unknown")
+
+
 async def test_lists_come_in_pages(staff: Any) -> None:
     manager = staff["manager"]
     for number in range(5):

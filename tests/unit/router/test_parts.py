@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from router.errors import QuotaError, ShedError, StartError
+from router.errors import ShedError, StartError
 from router.head import read_head
 from router.keys import KeyTable, key_row
 from router.lifecycle import read_root_key
-from router.limits import Bucket, InFlight, Shedder, spend
+from router.limits import InFlight, Shedder
 from router.routes import ROUTES, match
 from router.settings import LimitSettings, decode_settings, encode_settings
 from router.sockets import bind_sockets
@@ -19,25 +19,6 @@ from tests import router_world as world
 from tests.builders import keys
 
 TEXT = "ilk_" + "k" * 40
-
-
-def test_bucket_gives_its_burst_then_its_rate() -> None:
-    bucket = Bucket(10.0, 3, 0.0)
-    assert [bucket.take(0.0) for _ in range(3)] == [0.0, 0.0, 0.0]
-    assert bucket.take(0.0) == pytest.approx(0.1)
-    assert bucket.take(0.11) == 0.0
-
-
-def test_key_over_its_rate_is_told_when_to_come_again() -> None:
-    import msgspec
-
-    row = msgspec.structs.replace(key_row("k", TEXT, ["a"]), rate_per_s=0.5, burst=2)
-    key = KeyTable([row]).find(TEXT.encode())
-    spend(key, 1)
-    spend(key, 1)
-    with pytest.raises(QuotaError) as caught:
-        spend(key, 1)
-    assert caught.value.retry_after_s == 2
 
 
 def test_places_in_flight_are_given_back() -> None:
