@@ -52,6 +52,7 @@ class Environment(Struct, frozen=True):
     master_key: Path
     bootstrap_token: Path
     spool: Path
+    model_memory_mb: int
     tls: TlsSettings | None = None
 
     def need_database(self) -> str:
@@ -120,6 +121,7 @@ def read_environment(
         master_key=secret("INTERLOCK_MASTER_KEY", "master.key"),
         bootstrap_token=secret("INTERLOCK_BOOTSTRAP_TOKEN", "bootstrap.token"),
         spool=Path(env.get("INTERLOCK_SPOOL") or found.spool).expanduser(),
+        model_memory_mb=_whole(env, "INTERLOCK_MODEL_MEMORY_MB", 4096, 1, 1 << 24),
         tls=_tls(env),
     )
 
@@ -160,6 +162,7 @@ def _flag(env: Mapping[str, str], name: str, *, default: bool) -> bool:
 def router_settings(env: Environment) -> RouterSettings:
     """Settings of ``interlock router``; a database and Redis are optional."""
     from router.settings import RouterSettings
+    from serving.limits import ModelSettings
 
     return RouterSettings(
         bind=env.bind,
@@ -173,7 +176,9 @@ def router_settings(env: Environment) -> RouterSettings:
         node=env.node,
         root_key=env.root_key,
         subject_key=env.subject_key if env.subject_key.exists() else None,
+        master_key=env.master_key if env.master_key.exists() else None,
         fastlane=env.fastlane,
+        models=ModelSettings(memory_bytes=env.model_memory_mb << 20),
         tls=env.tls,
     )
 

@@ -128,6 +128,12 @@ VARIABLES: tuple[Variable, ...] = (
         "control-plane",
     ),
     Variable(
+        "INTERLOCK_MODEL_MEMORY_MB",
+        "4096",
+        "Memory that the models of one router worker may take, MiB; a model beyond it is refused.",
+        "router",
+    ),
+    Variable(
         "INTERLOCK_SPOOL",
         "`HOME/spool`",
         "Folder of the audit segments; a disk of its own is best.",

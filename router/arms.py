@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+if TYPE_CHECKING:
+    from router.heavy import Heavy
 
 Scorer = Callable[[Any], tuple[Any, ...]]
 
@@ -21,6 +24,7 @@ class Arm:
         version: model version, None for a reject.
         package: package digest, None for a reject.
         score: scorer of one decoded row, None for a reject.
+        heavy: how the same model is scored off the event loop, None when it is cheap.
         reason: why a reject rejects, None for a model.
         name: arm of a split, empty otherwise.
         head: JSON between the id and the outputs.
@@ -29,6 +33,7 @@ class Arm:
 
     __slots__ = (
         "head",
+        "heavy",
         "infer_slot",
         "model",
         "name",
@@ -48,6 +53,7 @@ class Arm:
         version: int | None = None,
         package: str | None = None,
         score: Scorer | None = None,
+        heavy: Heavy | None = None,
         reason: str | None = None,
         name: str = "",
     ) -> None:
@@ -56,6 +62,7 @@ class Arm:
         self.version = version
         self.package = package
         self.score = score
+        self.heavy = heavy
         self.reason = reason
         self.name = name
         self.head = b""

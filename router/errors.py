@@ -9,6 +9,7 @@ AppError
 |   +-- ForbiddenError      403  the key is expired, revoked, or bound to something else
 |   +-- NotFoundError       404  no such endpoint, release or path
 |   +-- MethodError         405  the path exists for other methods
+|   +-- AbandonedError      499  the caller went away; only ever recorded
 |   +-- SlowSenderError     408  the request did not arrive in time
 |   +-- ConflictError       409  an Idempotency-Key seen with another body, or in progress
 |   +-- TooLargeError       413  the body, or its number of rows
@@ -87,6 +88,12 @@ class SlowSenderError(RequestError):
     """The request did not arrive in time."""
 
     code = "http.timeout"
+
+
+class AbandonedError(RequestError):
+    """The caller went away before the answer was ready."""
+
+    code = "request.abandoned"
 
 
 class ConflictError(RequestError):

@@ -14,6 +14,8 @@ from msgspec import Struct
 from compiler.errors import AppError, Problem, ProblemsError
 from router import errors
 from serving.audit.segment import RecordTooLarge, SpoolFull
+from serving.batching.batcher import BatcherClosedError, QueueFullError
+from serving.batching.batcher import DeadlineError as BatchDeadlineError
 
 STATUS: dict[type[AppError], int] = {
     errors.BodyError: 400,
@@ -24,6 +26,7 @@ STATUS: dict[type[AppError], int] = {
     errors.NotFoundError: 404,
     errors.MethodError: 405,
     errors.SlowSenderError: 408,
+    errors.AbandonedError: 499,
     errors.ConflictError: 409,
     errors.TooLargeError: 413,
     errors.HeadTooLargeError: 431,
@@ -31,6 +34,9 @@ STATUS: dict[type[AppError], int] = {
     errors.ShedError: 503,
     errors.DeadlineError: 504,
     errors.RequestError: 400,
+    QueueFullError: 503,
+    BatcherClosedError: 503,
+    BatchDeadlineError: 504,
     SpoolFull: 503,
     RecordTooLarge: 413,
     ProblemsError: 422,
@@ -40,6 +46,9 @@ STATUS: dict[type[AppError], int] = {
 
 CODE_STATUS: dict[str, int] = {"body.json": 400, "body.shape": 400}
 """Codes that keep their status whatever class carries them: shape problems found by a decoder."""
+
+PHRASES = {499: "Client Closed Request"}
+"""Statuses that no standard names; they are recorded, nobody is left to read them."""
 
 PROBLEM_JSON = b"application/problem+json"
 JSON = b"application/json"
@@ -116,7 +125,7 @@ def document(error: AppError) -> ProblemDocument:
     found = [_fault(each) for each in error.problems] if isinstance(error, ProblemsError) else []
     return ProblemDocument(
         f"urn:interlock:problem:{error.code}",
-        HTTPStatus(status).phrase,
+        PHRASES.get(status) or HTTPStatus(status).phrase,
         status,
         error.message,
         error.code,
@@ -124,6 +133,24 @@ def document(error: AppError) -> ProblemDocument:
         error.hint,
         found,
     )
+
+
+def without_values(found: ProblemDocument, names: frozenset[str]) -> ProblemDocument:
+    """The document as a record may hold it: it does not repeat the values of these features."""
+    if not any(_feature_of(each) in names for each in found.errors):
+        return found
+    faults = [
+        msgspec.structs.replace(each, got="withheld", detail="")
+        if _feature_of(each) in names
+        else each
+        for each in found.errors
+    ]
+    detail = f"{len(faults)} features do not fit; values of some are withheld"
+    return msgspec.structs.replace(found, detail=detail, errors=faults)
+
+
+def _feature_of(fault: Fault) -> str:
+    return fault.at.rpartition(".")[2]
 
 
 def _headers_of(error: AppError, status: int) -> Headers:

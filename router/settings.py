@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from serving.limits import ModelSettings
 from serving.tls import TlsSettings
 
 
@@ -72,6 +73,8 @@ class RouterSettings(Struct, frozen=True):
     """Doorbell for changes, shared limits and idempotency."""
     subject_key: Path | None = None
     """Secret for ``subject_ref``; without it one is made in the home at the first start."""
+    master_key: Path | None = None
+    """Key that seals sensitive features; releases that have any are refused without it."""
     fastlane: bool = True
     """Answer predictions from parser callbacks; off sends them through the slow lane."""
     poll_s: float = 1.0
@@ -87,6 +90,8 @@ class RouterSettings(Struct, frozen=True):
     """Requests slower than this are named in the log."""
     http: HttpSettings = HttpSettings()
     limits: LimitSettings = LimitSettings()
+    models: ModelSettings = ModelSettings()
+    """Memory of loaded models, and when they are scored off the event loop."""
     tls: TlsSettings | None = None
     open_metrics: bool = False
     """Serve metrics and metadata without a key beyond loopback too."""

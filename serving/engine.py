@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +16,10 @@ from compiler.models.encode import Columns, encode_columns
 from compiler.models.host import host_class
 from compiler.models.session import RUNTIME_VERSION
 from compiler.package import Package, read_package, verify_signature
+from serving.batching.batcher import MicroBatcher
 from serving.cost import measure_us
 from serving.encode import ROW_ERRORS, Encoder, as_columns, build_encoder, explain_refusal
+from serving.limits import BatchSettings
 from serving.runtime import Runtime
 from serving.types import Outputs, OutputTuple, ScoreError
 
@@ -41,9 +43,15 @@ class LoadedModel:
         cost_us: measured cost of one scalar call in microseconds.
         replay: how the golden rows came out.
         builder: person whose key signed the package, ``None`` when no trust was given.
+        memory_bytes: resident memory that loading it took, 0 when nobody measured.
     """
 
-    def __init__(self, package: Package, builder: str | None) -> None:
+    def __init__(
+        self, package: Package, builder: str | None, batching: BatchSettings | None = None
+    ) -> None:
+        self.memory_bytes = 0
+        self._batching = batching
+        self._batcher: MicroBatcher | None = None
         manifest = package.manifest
         self.name = manifest.name
         self.version = manifest.version
@@ -83,13 +91,7 @@ class LoadedModel:
         Raises:
             ScoreError: (now) the struct lacks a feature.
         """
-        fields = getattr(struct_type, "__struct_fields__", None)
-        missing = [n for n in self.encoding.features() if fields is not None and n not in fields]
-        if missing:
-            raise ScoreError(
-                f"{self.name} reads {', '.join(missing)}, which the request does not have",
-                code="schema.invalid",
-            )
+        self._check_fields(struct_type)
         _, encode, run = self.bind_row()
         refuse = self._refuse
 
@@ -101,6 +103,49 @@ class LoadedModel:
             return run()
 
         return score
+
+    def bind_rows(
+        self, struct_type: type | None = None
+    ) -> Callable[[Sequence[Any]], NDArray[np.float32]]:
+        """A function from decoded structs to their lowered rows, shape (n, width).
+
+        Raises:
+            ScoreError: (now) the struct lacks a feature; AppErrors of the returned function name
+                the value that does not fit.
+        """
+        self._check_fields(struct_type)
+        row = np.zeros(self.encoding.width, np.float32)
+        encode = build_encoder(self.encoding, self.features, memoryview(row.data).cast("B"))
+        refuse = self._refuse
+
+        def rows(structs: Sequence[Any]) -> NDArray[np.float32]:
+            matrix = np.empty((len(structs), len(row)), np.float32)
+            for place, f in enumerate(structs):
+                try:
+                    encode(f)
+                except ROW_ERRORS as error:
+                    raise refuse(f) from error
+                matrix[place] = row
+            return matrix
+
+        return rows
+
+    def batcher(self) -> MicroBatcher:
+        """What scores lowered rows of many callers in threads; made at the first call."""
+        if self._batcher is None:
+            self._batcher = MicroBatcher(
+                self._runtime.score, settings=self._batching, cost_s=self.cost_us / 1e6
+            )
+        return self._batcher
+
+    def _check_fields(self, struct_type: type | None) -> None:
+        fields = getattr(struct_type, "__struct_fields__", None)
+        missing = [n for n in self.encoding.features() if fields is not None and n not in fields]
+        if missing:
+            raise ScoreError(
+                f"{self.name} reads {', '.join(missing)}, which the request does not have",
+                code="schema.invalid",
+            )
 
     def bind_row(self) -> tuple[NDArray[np.float32], Encoder, Callable[[], OutputTuple]]:
         """The two halves of a scorer with the row between them, for explanations.
@@ -150,7 +195,11 @@ class Engine:
 
     @staticmethod
     def load(
-        folder: Path | str, *, trust: Trust | None = None, expected_digest: str | None = None
+        folder: Path | str,
+        *,
+        trust: Trust | None = None,
+        expected_digest: str | None = None,
+        batching: BatchSettings | None = None,
     ) -> LoadedModel:
         """Verify, open, replay the golden rows, warm and measure.
 
@@ -158,6 +207,7 @@ class Engine:
             folder: package folder.
             trust: whose builder signature to require; ``None`` checks digests only.
             expected_digest: refuse any other package.
+            batching: limits of its batcher, when it needs one.
 
         Raises:
             PackageError, SignatureError, RoleError: the package does not check out.
@@ -166,7 +216,7 @@ class Engine:
         """
         package = read_package(Path(folder), expected_digest=expected_digest)
         builder = verify_signature(package, trust) if trust is not None else None
-        return LoadedModel(package, builder)
+        return LoadedModel(package, builder, batching)
 
 
 def _golden_rows(file: bytes) -> NDArray[np.float32]:

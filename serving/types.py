@@ -46,3 +46,14 @@ class Outputs(Struct, frozen=True):
         if self.clusters is None or self.distances is None:
             raise ScoreError("no outputs to read")
         return int(self.clusters[index]), float(self.distances[index])
+
+    def rows(self) -> list[OutputTuple]:
+        """Every answer as the scalar scorer gives it, in order."""
+        if self.probabilities is not None and self.labels is not None:
+            shares = map(tuple, self.probabilities.tolist())
+            return list(zip(self.labels.tolist(), shares, strict=True))
+        if self.values is not None:
+            return [(value,) for value in self.values.tolist()]
+        if self.clusters is None or self.distances is None:
+            raise ScoreError("no outputs to read")
+        return list(zip(self.clusters.tolist(), self.distances.tolist(), strict=True))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from compiler.errors import AppError
 from compiler.identity import Trust
-from compiler.package import read_package, verify_signature
+from compiler.package import Package, read_package, verify_signature
 from compiler.rules import ast
 from compiler.rules.compiled import CompiledRules
 from compiler.rules.pipeline import compile_rules
@@ -21,14 +23,18 @@ from router.arms import Arm, Split
 from router.desk import tail_of
 from router.endpoint import Decided, Decoders, Endpoint
 from router.errors import ReleaseRefusedError
+from router.heavy import Heavy
 from router.outputs import output_encoder
 from router.release.disk import FeedRelease
 from router.release.spec import ModelRef, ReleaseContent
 from router.release.verify import read_bundle, verify_model_approval, verify_release
 from router.wire.v2_shapes import v2_plan
+from serving.batching.batcher import MicroBatcher
+from serving.limits import INLINE_LIMIT_US
+from serving.registry import MemoryLimitError
 
-INLINE_COST_US = 300.0
-"""Models above this are not scored on the event loop."""
+INLINE_COST_US = INLINE_LIMIT_US
+"""Models above this are not scored on the event loop, unless the node says otherwise."""
 
 
 class Model(Protocol):
@@ -42,16 +48,30 @@ class Model(Protocol):
         """Scorer of one decoded features struct."""
         ...
 
+    def bind_rows(self, struct_type: Any) -> Callable[[Sequence[Any]], NDArray[np.float32]]:
+        """Lowered rows of several decoded features structs."""
+        ...
+
+    def batcher(self) -> MicroBatcher:
+        """What scores its lowered rows off the event loop; one for all endpoints."""
+        ...
+
 
 class Loader(Protocol):
-    """Where loaded models come from."""
+    """Where loaded models come from.
+
+    Attributes:
+        inline_us: models that cost more are scored off the event loop.
+    """
+
+    inline_us: float
 
     def fetch(self, package: str) -> Path:
         """Local folder of a package."""
         ...
 
-    def load(self, folder: Path, trust: Trust, package: str) -> Any:
-        """The model, verified and warm."""
+    def load(self, package: Package, builder: str) -> Any:
+        """The model of a verified package, warm."""
         ...
 
 
@@ -79,18 +99,25 @@ def build_endpoint(release: FeedRelease, trust: Trust, loader: Loader) -> Endpoi
             detail = error.message if isinstance(error, AppError) else str(error)
             raise ReleaseRefusedError(
                 f"model {ref.name} version {ref.version}: {detail}",
-                code="release.model",
+                code=error.code if isinstance(error, MemoryLimitError) else "release.model",
                 at=ref.package,
             ) from error
-    return assemble(content, content_digest, models, release.activation, release.suspended)
+    return assemble(
+        content,
+        content_digest,
+        models,
+        release.activation,
+        release.suspended,
+        inline_us=loader.inline_us,
+    )
 
 
 def _load(ref: ModelRef, approvals: tuple[bytes, ...], trust: Trust, loader: Loader) -> Any:
     folder = loader.fetch(ref.package)
     package = read_package(folder, expected_digest=ref.package)
-    verify_signature(package, trust)
+    builder = verify_signature(package, trust)
     verify_model_approval(approvals, trust, ref, package.manifest)
-    return loader.load(folder, trust, ref.package)
+    return loader.load(package, builder)
 
 
 def assemble(
@@ -99,8 +126,18 @@ def assemble(
     models: Mapping[str, Any],
     activation: int = 0,
     suspended: bool = False,
+    *,
+    inline_us: float = INLINE_COST_US,
 ) -> Endpoint:
     """Compile the tables of a release and bind them to its models.
+
+    Args:
+        content: the verified document.
+        digest: its digest.
+        models: loaded, by name.
+        activation: that made it current.
+        suspended: only the safe answer is given.
+        inline_us: models that cost more are scored off the event loop.
 
     Raises:
         ReleaseRefusedError: the tables do not compile, or name what the release does not hold.
@@ -121,16 +158,15 @@ def assemble(
         raise ReleaseRefusedError(
             f"the rule table does not compile: {error.message}", code="release.rules", at=error.at
         ) from error
-    if content.policies.durability == "shipped":
-        raise ReleaseRefusedError(
-            "durability `shipped` is parsed, not yet served",
-            code="release.durability",
-            hint="use `strict`: the answer waits until its record is on disk",
-        )
     plain = _decoders(content.features, context=False)
     context = _decoders(content.features, context=True)
     versions = {ref.name: ref for ref in content.models}
     scorers = {name: model.bind(plain.struct) for name, model in models.items()}
+    heavy = {
+        name: Heavy(model.bind_rows(plain.struct), model.batcher())
+        for name, model in models.items()
+        if model.cost_us > inline_us
+    }
 
     def model_arm(rule: str, name: str, version: int | None, arm: str = "") -> Arm:
         ref = versions.get(name)
@@ -146,6 +182,7 @@ def assemble(
             version=ref.version,
             package=ref.package,
             score=scorers[name],
+            heavy=heavy.get(name),
             name=arm,
         )
 
@@ -175,7 +212,7 @@ def assemble(
         encode_outputs=output_encoder(content.output),
         models=models,
         v2=v2_plan(content),
-        inline=all(model.cost_us <= INLINE_COST_US for model in models.values()),
+        inline=not heavy,
     )
 
 

@@ -58,6 +58,7 @@ class Feed:
         self._beat_at = 0.0
         self._started = time.time()
         self._refused: set[str] = set()
+        self._models: set[str] = set()
         self.rung = asyncio.Event()
         self.first = asyncio.Event()
 
@@ -188,6 +189,7 @@ class Feed:
                 _log.info("%s", change)
         plane.desk.counters.set("interlock_releases_loaded", len(plane.current.endpoints))
         self._show_refusals()
+        self._show_memory()
         self.first.set()
 
     def _show_refusals(self) -> None:
@@ -200,6 +202,22 @@ class Feed:
         for name in self._refused | now:
             counters.set(name, int(name in now))
         self._refused = now
+
+    def _show_memory(self) -> None:
+        """A gauge per loaded model, and the limit for all of them."""
+        counters = self._plane.desk.counters
+        now = {
+            series("interlock_model_memory_bytes", model=each.name, version=each.version): each
+            for endpoint in self._plane.current.endpoints.values()
+            for each in endpoint.models.values()
+        }
+        for name in self._models - now.keys():
+            counters.set(name, 0)
+        for name, model in now.items():
+            counters.set(name, model.memory_bytes)
+        self._models = set(now)
+        limit = self._plane.settings.models.memory_bytes
+        counters.set("interlock_model_memory_limit_bytes", limit)
 
     async def _save(self) -> None:
         current = self._plane.current
@@ -236,6 +254,16 @@ class Feed:
             "roster": current.trust.version if current.trust else 0,
             "keys": len(current.keys),
             "fastlane": self._plane.settings.fastlane,
+            "memory": {
+                "models_bytes": sum(
+                    {
+                        model.digest: model.memory_bytes
+                        for endpoint in current.endpoints.values()
+                        for model in endpoint.models.values()
+                    }.values()
+                ),
+                "limit_bytes": self._plane.settings.models.memory_bytes,
+            },
             "refused": [msgspec.to_builtins(each) for each in current.refusals],
             "spool": {
                 "boot": self._plane.desk.spool.boot,
@@ -260,6 +288,7 @@ def loaded(current: Current) -> list[dict[str, Any]]:
                     "package": model.digest,
                     "replay": model.replay,
                     "cost_us": round(model.cost_us, 1),
+                    "memory_bytes": model.memory_bytes,
                 }
                 for model in endpoint.models.values()
             ],

@@ -1,12 +1,13 @@
-"""Models of this process: fetched by digest, verified, loaded once, shared by releases."""
+"""Where a worker's models come from: packages of the artifact store, loaded by the registry."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from compiler.identity import Trust
-from serving.engine import Engine, LoadedModel
+from compiler.package import Package
+from serving.engine import LoadedModel
+from serving.limits import ModelSettings
+from serving.registry import Registry
 from serving.store import ArtifactStore
 
 
@@ -15,26 +16,25 @@ class ModelShelf:
 
     A model that two releases use is verified for each of them but loaded once. Scorers are bound
     per endpoint, so the shared session has no shared buffers.
+
+    Attributes:
+        registry: the loaded models, within their memory limit.
+        inline_us: models that cost more are scored off the event loop.
     """
 
-    def __init__(self, store: ArtifactStore) -> None:
+    def __init__(self, store: ArtifactStore, settings: ModelSettings | None = None) -> None:
         self._store = store
-        self._models: dict[str, LoadedModel] = {}
+        self.registry = Registry(settings)
+        self.inline_us = self.registry.settings.inline_us
 
     def fetch(self, package: str) -> Path:
         """Local folder of a package."""
         return self._store.fetch(package)
 
-    def load(self, folder: Path, trust: Trust, package: str) -> Any:
-        """The model, verified and warm."""
-        known = self._models.get(package)
-        if known is None:
-            known = Engine.load(folder, trust=trust, expected_digest=package)
-            self._models[package] = known
-        return known
+    def load(self, package: Package, builder: str) -> LoadedModel:
+        """The model of a verified package, warm.
 
-    def keep(self, packages: set[str]) -> None:
-        """Forget the models that no release uses."""
-        for package in list(self._models):
-            if package not in packages:
-                del self._models[package]
+        Raises:
+            MemoryLimitError: it does not fit; nothing changed.
+        """
+        return self.registry.load(package, builder)

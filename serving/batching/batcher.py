@@ -2,7 +2,10 @@
 
 A caller's future is settled once: answer, its own error, deadline, or it was cancelled and is left
 alone. A cancelled or expired caller never takes its batch-mates with it, and a row that the model
-cannot answer fails only its own caller: the batch is then scored row by row.
+cannot answer fails only its own caller: the batch is then scored call by call.
+
+Nothing runs while nobody asks: a batcher that is no longer referenced is simply gone, and its idle
+threads with it.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Self
 
 import numpy as np
@@ -20,13 +23,16 @@ from numpy.typing import NDArray
 
 from compiler.errors import AppError
 from serving.batching.window import AdaptiveWindow
+from serving.limits import BatchSettings
+from serving.priority import yield_to_loop
 from serving.types import Outputs, OutputTuple
 
 Run = Callable[[NDArray[np.float32]], Outputs]
+Answer = list[OutputTuple] | BaseException
 
 
 class QueueFullError(AppError):
-    """Too many calls are waiting for this model."""
+    """Too many rows are waiting for this model."""
 
     code = "limit.queue"
 
@@ -43,32 +49,29 @@ class BatcherClosedError(AppError):
     code = "model.draining"
 
 
-class BatchSettings(Struct, frozen=True):
-    """Limits of one batcher.
+class Call(Struct, eq=False):
+    """Rows of one caller.
 
     Attributes:
-        max_rows: rows of one run.
-        max_queue: calls that may wait; more are refused at once.
-        threads: runs at the same time.
-        max_wait_s: longest wait for company.
+        rows: lowered rows, shape (n, width).
+        future: one answer per row, in order; cancelling it takes the rows out of the queue.
+        deadline: on the batcher's clock.
+        spent_ns: this call's share of the run that answered it.
     """
 
-    max_rows: int = 64
-    max_queue: int = 1024
-    threads: int = 1
-    max_wait_s: float = 0.0005
-
-
-class _Call(Struct):
-    row: NDArray[np.float32]
-    future: asyncio.Future[OutputTuple]
+    rows: NDArray[np.float32]
+    future: asyncio.Future[list[OutputTuple]]
     deadline: float
+    spent_ns: int = 0
 
 
 class MicroBatcher:
     """Scores rows of concurrent callers in batches, off the event loop.
 
+    Used from one event loop.
+
     Attributes:
+        waiting: rows in the queue, those of callers that left included until the room is needed.
         batches: runs so far.
         rows: rows answered so far.
     """
@@ -86,28 +89,20 @@ class MicroBatcher:
         self._clock = clock
         self._cost_s = cost_s
         self._window = AdaptiveWindow(self._settings.max_wait_s)
-        self._queue: deque[_Call] = deque()
-        self._arrival = asyncio.Event()
-        self._free = asyncio.Semaphore(self._settings.threads)
-        self._running: set[asyncio.Task[None]] = set()
-        self._loop_task: asyncio.Task[None] | None = None
+        self._queue: deque[Call] = deque()
+        self._running = 0
+        self._timer: asyncio.TimerHandle | None = None
         self._pool: ThreadPoolExecutor | None = None
-        self._closing = False
+        self._drained: asyncio.Future[None] | None = None
+        self.waiting = 0
         self.batches = 0
         self.rows = 0
 
     async def __aenter__(self) -> Self:
-        self._pool = ThreadPoolExecutor(self._settings.threads, thread_name_prefix="score")
-        self._loop_task = asyncio.create_task(self._collect(), name="batcher")
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         await self.drain()
-
-    @property
-    def waiting(self) -> int:
-        """Calls in the queue."""
-        return len(self._queue)
 
     async def score(
         self, row: NDArray[np.float32], *, timeout_s: float | None = None
@@ -115,118 +110,162 @@ class MicroBatcher:
         """The answer for one lowered row, shape (width,).
 
         Raises:
-            QueueFullError: refused at once, nothing was queued.
-            DeadlineError: ``timeout_s`` passed first.
-            BatcherClosedError: the batcher is draining.
-            AppError: the model's own error for this row.
+            AppError: as :meth:`submit`, and the model's own error for this row.
         """
-        if self._closing:
+        return (await self.submit(row[None, :], timeout_s=timeout_s).future)[0]
+
+    def need_room(self, rows: int) -> None:
+        """Refuse what the queue could not take.
+
+        Raises:
+            QueueFullError: refused at once, nothing was queued.
+            BatcherClosedError: the batcher is draining.
+        """
+        if self._drained is not None:
             raise BatcherClosedError
-        if len(self._queue) >= self._settings.max_queue:
-            self._drop_settled()
-            if len(self._queue) >= self._settings.max_queue:
-                raise QueueFullError(f"{len(self._queue)} calls are waiting")
+        limit = self._settings.max_queue
+        if self.waiting + rows <= limit or not self._queue:
+            return
+        self._queue = deque(call for call in self._queue if not call.future.done())
+        self.waiting = sum(len(call.rows) for call in self._queue)
+        if self._queue and self.waiting + rows > limit:
+            raise QueueFullError(
+                f"{self.waiting} rows are waiting, the limit is {limit}",
+                hint="ask again in a moment, or spread the load over more nodes",
+            )
+
+    def submit(self, rows: NDArray[np.float32], *, timeout_s: float | None = None) -> Call:
+        """Queue lowered rows, shape (n, width), to be answered together.
+
+        ``call.future`` gives one answer per row, or raises ``DeadlineError`` when ``timeout_s``
+        passed first, or the model's own error.
+
+        Raises:
+            QueueFullError, BatcherClosedError: as :meth:`need_room`.
+        """
+        self.need_room(len(rows))
+        loop = asyncio.get_running_loop()
         now = self._clock()
         self._window.arrived(now)
-        loop = asyncio.get_running_loop()
         deadline = float("inf") if timeout_s is None else now + timeout_s
-        call = _Call(row, loop.create_future(), deadline)
+        call = Call(rows, loop.create_future(), deadline)
+        if timeout_s is not None:
+            timer = loop.call_later(timeout_s, _expire, call.future)
+            call.future.add_done_callback(lambda _: timer.cancel())
         self._queue.append(call)
-        self._arrival.set()
-        if timeout_s is None:
-            return await call.future
-        timer = loop.call_later(timeout_s, _expire, call.future)
-        try:
-            return await call.future
-        finally:
-            timer.cancel()
+        self.waiting += len(rows)
+        self._turn()
+        return call
 
     async def drain(self) -> None:
         """Refuse new calls, answer everything that waits, stop the threads."""
-        self._closing = True
-        self._arrival.set()
-        if self._loop_task is not None:
-            await self._loop_task
-            self._loop_task = None
-        if self._running:
-            await asyncio.gather(*self._running)
+        if self._drained is None:
+            self._drained = asyncio.get_running_loop().create_future()
+        self._turn()
+        await self._drained
         if self._pool is not None:
             self._pool.shutdown(wait=True)
             self._pool = None
 
-    async def _collect(self) -> None:
-        while self._queue or not self._closing:
-            if not self._queue:
-                self._arrival.clear()
-                await self._arrival.wait()
-                continue
-            await self._free.acquire()
+    def _turn(self) -> None:
+        """Start what can be started now, or a timer for it."""
+        while self._queue and self._running < self._settings.threads:
             wait = self._window.wait_s(len(self._queue), self._cost_s)
-            if wait > 0 and not self._closing:
-                await asyncio.sleep(wait)
-            batch = self._take()
-            if not batch:
-                self._free.release()
-                continue
-            task = asyncio.create_task(self._answer(batch), name="batch")
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            if wait > 0 and self._drained is None:
+                if self._timer is None:
+                    loop = asyncio.get_running_loop()
+                    self._timer = loop.call_later(wait, self._waited)
+                return
+            self._start()
+        drained = self._drained
+        if drained is not None and not (self._queue or self._running or drained.done()):
+            drained.set_result(None)
 
-    def _drop_settled(self) -> None:
-        """Make room: callers that left no longer count as waiting."""
-        self._queue = deque(call for call in self._queue if not call.future.done())
+    def _waited(self) -> None:
+        """The wait for company is over."""
+        self._timer = None
+        if self._running < self._settings.threads:
+            self._start()
+        self._turn()
 
-    def _take(self) -> list[_Call]:
+    def _start(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        batch = self._take()
+        if not batch:
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(
+                self._settings.threads, thread_name_prefix="score", initializer=yield_to_loop
+            )
+        self._running += 1
+        loop = asyncio.get_running_loop()
+        start = self._clock()
+
+        def done(run: Future[list[Answer]]) -> None:
+            if not loop.is_closed():  # at the very end nobody waits any more
+                loop.call_soon_threadsafe(self._finish, batch, run, start)
+
+        self._pool.submit(self._score, [call.rows for call in batch]).add_done_callback(done)
+
+    def _take(self) -> list[Call]:
         """The next calls that somebody still waits for, oldest first."""
-        batch: list[_Call] = []
+        batch: list[Call] = []
+        rows = 0
         now = self._clock()
-        while self._queue and len(batch) < self._settings.max_rows:
-            call = self._queue.popleft()
+        while self._queue:
+            call = self._queue[0]
+            if batch and rows + len(call.rows) > self._settings.max_rows:
+                break
+            self._queue.popleft()
+            self.waiting -= len(call.rows)
             if call.future.done():
                 continue
             if call.deadline <= now:
                 _expire(call.future)
                 continue
             batch.append(call)
+            rows += len(call.rows)
         return batch
 
-    async def _answer(self, batch: list[_Call]) -> None:
-        loop = asyncio.get_running_loop()
-        rows = np.stack([call.row for call in batch])
-        start = self._clock()
-        try:
-            assert self._pool is not None
-            answers = await loop.run_in_executor(self._pool, self._score, rows)
-        except BaseException as error:
-            if not isinstance(error, Exception):  # the process is going: nobody may wait forever
-                for call in batch:
-                    call.future.cancel()
-                raise
-            answers = [error] * len(batch)
-        finally:
-            self._free.release()
-            self._cost_s += 0.1 * (self._clock() - start - self._cost_s)
+    def _finish(self, batch: list[Call], run: Future[list[Answer]], start: float) -> None:
+        """Back on the loop: settle everybody, start the next run."""
+        spent = self._clock() - start
+        self._running -= 1
+        self._cost_s += 0.1 * (spent - self._cost_s)
         self.batches += 1
+        error = run.exception()
+        answers = run.result() if error is None else [error] * len(batch)
+        rows = sum(len(call.rows) for call in batch) or 1
         for call, answer in zip(batch, answers, strict=True):
             if call.future.done():
                 continue  # cancelled or expired meanwhile; its mates are answered all the same
+            call.spent_ns = int(spent * 1e9 * len(call.rows) / rows)
             if isinstance(answer, BaseException):
                 call.future.set_exception(answer)
             else:
-                self.rows += 1
+                self.rows += len(call.rows)
                 call.future.set_result(answer)
+        self._turn()
 
-    def _score(self, rows: NDArray[np.float32]) -> list[OutputTuple | BaseException]:
-        """In a thread: the batch, or row by row when one of them fails."""
+    def _score(self, parts: list[NDArray[np.float32]]) -> list[Answer]:
+        """In a thread: the batch, or call by call when one of them fails."""
         try:
-            outputs = self._run(rows)
+            outputs = self._run(parts[0] if len(parts) == 1 else np.concatenate(parts))
+            answers = outputs.rows()
         except Exception as error:
-            if len(rows) == 1:
+            if len(parts) == 1:
                 return [error]
-            return [self._score(rows[place : place + 1])[0] for place in range(len(rows))]
-        return [outputs.row(place) for place in range(len(rows))]
+            return [self._score([part])[0] for part in parts]
+        found: list[Answer] = []
+        place = 0
+        for part in parts:
+            found.append(answers[place : place + len(part)])
+            place += len(part)
+        return found
 
 
-def _expire(future: asyncio.Future[OutputTuple]) -> None:
+def _expire(future: asyncio.Future[list[OutputTuple]]) -> None:
     if not future.done():
-        future.set_exception(DeadlineError())
+        future.set_exception(DeadlineError("the deadline passed before the model answered"))

@@ -1,95 +1,74 @@
-"""Swapping models under callers: nobody fails, nothing half-loaded, memory is bounded."""
+"""Models of a process: one load per package, within a memory limit, freed after their last use."""
 
-import asyncio
+import gc
 
 import pytest
 
-from compiler.errors import AppError
-from compiler.package import PackageError
-from serving.batching.batcher import BatchSettings
-from serving.registry import MemoryLimitError, Registry, RegistrySettings, UnknownModelError
+from compiler.package import read_package
+from serving.engine import GoldenError
+from serving.limits import ModelSettings
+from serving.registry import MemoryLimitError, Registry, estimate_bytes
 from tests.builders import applicant, german_credit, request_struct, signed_package
 
 KIND = request_struct(german_credit()[0])
 ROW = KIND(**applicant(0))
-BATCHED = RegistrySettings(inline_us=0.0, batching=BatchSettings(max_queue=10_000))
 
 
 @pytest.fixture
 def packages(tmp_path):
-    return [
-        signed_package(tmp_path / "a"),
-        signed_package(tmp_path / "b", estimator="gradient_boosting", version=2),
+    folders = [
+        signed_package(tmp_path / "a").folder,
+        signed_package(tmp_path / "b", estimator="gradient_boosting", version=2).folder,
     ]
+    return [read_package(folder, expected_digest=None) for folder in folders]
 
 
-@pytest.mark.parametrize("settings", [RegistrySettings(), BATCHED], ids=["inline", "batched"])
-async def test_swaps_under_load_fail_no_call_and_mix_no_answer(packages, settings):
-    registry = Registry(trust=packages[0].trust, settings=settings)
-    answers = {}
-    for package in packages:
-        serving = await registry.swap("credit", package.folder)
-        answers[serving.model.digest] = await serving.score(ROW)
-    seen = set()
-    stop = asyncio.Event()
-
-    async def caller():
-        while not stop.is_set():
-            serving = registry.get("credit")
-            answer = await serving.score(ROW)
-            assert answer == answers[serving.model.digest]
-            seen.add(serving.model.digest)
-            await asyncio.sleep(0)
-
-    callers = [asyncio.create_task(caller()) for _ in range(4)]
-    for turn in range(6):
-        await registry.swap("credit", packages[turn % 2].folder)
-        for _ in range(10):  # let callers run on what serves now
-            await asyncio.sleep(0)
-    stop.set()
-    await asyncio.gather(*callers)
-    await registry.close()
-    assert seen == set(answers)
-
-
-async def test_failed_load_leaves_the_old_model_serving(packages):
-    registry = Registry(trust=packages[0].trust)
-    await registry.swap("credit", packages[0].folder)
-    (packages[1].folder / "model.onnx").write_bytes(b"not a model")
-    with pytest.raises(PackageError):
-        await registry.swap("credit", packages[1].folder)
-    serving = registry.get("credit")
-    assert serving.model.digest == packages[0].digest
-    assert (await serving.score(ROW))[0] in ("good", "bad")
-    await registry.close()
-
-
-async def test_loading_beyond_the_memory_limit_is_refused_with_the_figures(packages):
-    registry = Registry(settings=RegistrySettings(memory_bytes=100_000))
-    with pytest.raises(MemoryLimitError, match="the limit is 100000"):
-        await registry.swap("credit", packages[0].folder)
-    assert registry.memory() == {}
-
-
-async def test_memory_is_reported_per_model(packages):
+def test_the_same_package_is_loaded_once(packages):
     registry = Registry()
-    await registry.swap("credit", packages[0].folder)
-    size = (packages[0].folder / "model.onnx").stat().st_size
-    assert registry.memory()["credit"] >= size
-    assert registry.memory_bytes == registry.memory()["credit"]
-    await registry.close()
+    first = registry.load(packages[0])
+    assert registry.load(packages[0]) is first
+    assert registry.load(packages[1]) is not first
 
 
-async def test_unsigned_package_is_refused_when_trust_is_required(packages):
-    (packages[0].folder / "signatures" / "builder.dsse.json").unlink()
-    registry = Registry(trust=packages[0].trust)
-    with pytest.raises(AppError, match="not signed"):
-        await registry.swap("credit", packages[0].folder)
+def test_loading_beyond_the_memory_limit_is_refused_with_the_figures(packages):
+    registry = Registry(ModelSettings(memory_bytes=100_000))
+    with pytest.raises(MemoryLimitError, match=r"0\.0 MiB of models are loaded.*limit is 0\.1 MiB"):
+        registry.load(packages[0])
+    assert registry.models() == []
 
 
-async def test_removed_model_is_unknown(packages):
+def test_memory_is_reported_per_model_and_given_back_after_the_last_use(packages):
     registry = Registry()
-    await registry.swap("credit", packages[0].folder)
-    await registry.remove("credit")
-    with pytest.raises(UnknownModelError, match="credit"):
-        registry.get("credit")
+    models = [registry.load(package) for package in packages]
+    for model, package in zip(models, packages, strict=True):
+        assert model.memory_bytes >= len(package.files["model.onnx"])
+    assert registry.memory_bytes == sum(model.memory_bytes for model in models)
+    score = models[1].bind(KIND)
+    models.clear()
+    del model
+    gc.collect()
+    assert [each.version for each in registry.models()] == [2], "a bound scorer is a use"
+    assert score(ROW)[0] in ("good", "bad")
+    del score
+    gc.collect()
+    assert registry.memory_bytes == 0
+
+
+def test_limit_that_one_model_fills_takes_the_next_when_the_first_is_gone(packages):
+    second = estimate_bytes(len(packages[1].files["model.onnx"]))
+    tight = Registry(ModelSettings(memory_bytes=second + 1000))
+    held = tight.load(packages[0])
+    with pytest.raises(MemoryLimitError):
+        tight.load(packages[1])
+    del held
+    gc.collect()
+    assert tight.load(packages[1]).version == 2
+
+
+def test_failed_load_changes_nothing(packages):
+    registry = Registry()
+    held = registry.load(packages[0])
+    packages[1].files["golden.npz"] = b"damaged"
+    with pytest.raises(GoldenError):
+        registry.load(packages[1])
+    assert registry.models() == [held]

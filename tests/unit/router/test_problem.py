@@ -22,7 +22,7 @@ def test_every_refusal_has_a_status_of_its_own(kind: type[AppError]) -> None:
 
 def test_errors_of_other_rooms_are_never_the_callers_fault_by_accident() -> None:
     known = {kind for kind in subclasses(AppError) if kind.__module__.startswith("serving")}
-    assert all(status_of(kind.__new__(kind)) in {413, 500, 503} for kind in known)
+    assert all(status_of(kind.__new__(kind)) in {413, 500, 503, 504} for kind in known)
 
 
 def document(error: AppError, **fields: Any) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from compiler.package import read_package
 from compiler.signing import KeyPair
 from router.errors import ReleaseRefusedError
 from router.release.build import build_endpoint
-from router.release.current import EMPTY, ReleaseLoader
+from router.release.current import EMPTY, Current, ReleaseLoader
 from router.release.disk import FeedRelease, Snapshot, feed_release
 from router.release.load import ModelShelf
 from router.release.spec import ReleaseBundle, ReleaseContent
 from router.release.verify import verify_model_approval, verify_release
+from serving.limits import ModelSettings
 from serving.store import ArtifactStore
 from tests import router_world as world
 from tests.builders import (
@@ -207,3 +208,21 @@ def test_unchanged_release_is_not_built_again(store: Path, content: ReleaseConte
     after = loading.apply(snapshot(good), before)
     assert after.endpoints["credit"] is before.endpoints["credit"]
     assert after.keys is before.keys
+
+
+def test_model_beyond_the_memory_limit_is_refused_with_the_figures_and_the_last_good_stays(
+    content: ReleaseContent, store: Path
+) -> None:
+    def applied(limit: int, release: FeedRelease, before: Current) -> Current:
+        shelf = ModelShelf(ArtifactStore.open(store), ModelSettings(memory_bytes=limit))
+        return ReleaseLoader(keys().root.public, shelf).apply(snapshot(release), before)
+
+    good = feed_release(world.bundle_of(content), activation=1)
+    before = applied(1 << 30, good, EMPTY)
+    later = world.bundle_of(msgspec.structs.replace(content, number=8))
+    after = applied(1000, feed_release(later, activation=2), before)
+    refused = after.refusals[0]
+    assert (refused.what, refused.number, refused.code) == ("credit", 8, "model.memory")
+    assert "0.0 MiB of models are loaded" in refused.message
+    assert "the limit is 0.0 MiB" in refused.message
+    assert after.endpoints["credit"].number == 7

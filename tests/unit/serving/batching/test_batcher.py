@@ -8,12 +8,12 @@ import pytest
 
 from serving.batching.batcher import (
     BatcherClosedError,
-    BatchSettings,
     DeadlineError,
     MicroBatcher,
     QueueFullError,
 )
 from serving.batching.window import AdaptiveWindow
+from serving.limits import BatchSettings
 from serving.types import Outputs, ScoreError
 
 
@@ -112,7 +112,7 @@ async def test_full_queue_refuses_at_once_and_cancelled_callers_make_room():
         first = await busy(batcher, model)
         calls = [asyncio.create_task(batcher.score(row(n))) for n in (1, 2)]
         await queued(batcher, 2)
-        with pytest.raises(QueueFullError, match="2 calls are waiting"):
+        with pytest.raises(QueueFullError, match="2 rows are waiting"):
             await batcher.score(row(3))
         calls[0].cancel()
         await asyncio.sleep(0)
