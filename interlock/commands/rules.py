@@ -19,12 +19,13 @@ from compiler.rules.ast import (
     SplitConsequent,
 )
 from compiler.rules.compiled import CompiledRules
+from compiler.rules.engine import Engine
 from compiler.rules.finding import Finding
 from compiler.rules.pipeline import compile_rules
 from compiler.schema import FeatureMap, OutputSchema
 
 REFUSED = 2
-ENGINES = ("reference", "scalar", "numpy")
+ENGINES = ("reference", "scalar", "numpy", "index")
 BATCH_ROWS = 16_384
 
 
@@ -238,14 +239,17 @@ def route_rows(
             columns[name] = column
         indices = compiled.numpy(columns, len(batch), now_us).tolist()
     else:
-        indices = [_scalar(compiled, row, now_us) for row in batch]
+        forced: Engine | None = "index" if engine == "index" else None
+        indices = [_scalar(compiled, row, now_us, forced) for row in batch]
     for row, index in zip(batch, indices, strict=True):
         unknown = compiled.reference(row, now_us)[1]
         yield {**answer(compiled, index, row), "unknown": unknown}
 
 
-def _scalar(compiled: CompiledRules, row: dict[str, Any], now_us: int) -> int:
-    route = compiled.scalar("dict")
+def _scalar(
+    compiled: CompiledRules, row: dict[str, Any], now_us: int, engine: Engine | None
+) -> int:
+    route = compiled.scalar("dict", engine=engine)
     output = compiled.output
     if compiled.table.kind != "decision" or output is None:
         return route(row, None, now_us)
