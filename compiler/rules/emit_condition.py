@@ -115,7 +115,7 @@ class ConditionEmitter(ReadEmitter):
         """Whether a read int may lie outside int64 (only from a mapping)."""
         if not isinstance(operand, ast.Field) or self.features[operand.name].type != "int":
             return False
-        return self.binding == "dict" or operand.name.startswith("output.")
+        return self.binding != "struct" or operand.name.startswith("output.")
 
     def present(self, operand: ast.Operand) -> str:
         if isinstance(operand, ast.Now | ast.Const):
@@ -156,7 +156,10 @@ class ConditionEmitter(ReadEmitter):
     def _lazy(self, node: Shared, emit: Any) -> str:
         """A shared part, computed where a row first needs it; its local starts as None."""
         local = self.kept.setdefault(node, f"s{len(self.kept)}")
-        return f"({local} if {local} is not None else ({local} := {emit()}))"
+        outer, self.bound = self.bound, {}  # what is bound in here is not when the local is set
+        text = f"({local} if {local} is not None else ({local} := {emit()}))"
+        self.bound = outer
+        return text
 
     def literal(self, value: Any) -> str:
         if isinstance(value, bool | int | str) or (isinstance(value, float) and value - value == 0):
@@ -235,8 +238,9 @@ class ConditionEmitter(ReadEmitter):
         operand, op = node.operand, node.op
         if op == "isNaN":
             assert isinstance(operand, ast.Field)
-            struct = self.binding == "struct"
-            raw = self.attribute(operand.name) if struct else f"f.get({operand.name!r})"
+            mapped = f"f.get({operand.name!r})"
+            own = self.attribute(operand.name) if self.binding == "struct" else mapped
+            raw = self.raw(operand.name) or own
             return f"{'not ' if node.negated else ''}is_nan({raw})"
         if op == "null":
             return f"not ({self.present(operand)})"

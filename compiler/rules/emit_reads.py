@@ -17,7 +17,8 @@ from compiler.schema import CONTEXT_PREFIX, Feature, FeatureMap
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Binding = Literal["struct", "dict"]
+Binding = Literal["struct", "dict", "row"]
+"""Where values come from: attributes, a mapping beside the model's answer, or one flat mapping."""
 NUMBERS = frozenset({"int", "float", "float32"})
 _CLASSES = {"int": "int", "float": "float", "bool": "bool", "string": "str", "enum": "str"}
 
@@ -56,8 +57,8 @@ class ReadEmitter:
         """Statements that put a feature into its local, in its domain."""
         feature = self.features[name]
         local = self.local.setdefault(name, f"v{len(self.local)}")
-        if name.startswith("output."):
-            self.lines.append(f"{pad}{local} = {self._output(name)}")
+        if self.raw(name):
+            self.lines.append(f"{pad}{local} = {self.raw(name)}")
             self._from_any(feature, local, pad)
         elif self.binding == "struct":
             self.lines.append(f"{pad}{local} = {self.attribute(name)}")
@@ -68,8 +69,10 @@ class ReadEmitter:
             self.lines.append(f"{pad}{local} = {access}")
             self._from_any(feature, local, pad)
 
-    def _output(self, name: str) -> str:
-        """Access to a part of the model's answer."""
+    def raw(self, name: str) -> str:
+        """Access to a part of the model's answer; empty where the row itself has the name."""
+        if not name.startswith("output.") or self.binding == "row":
+            return ""
         word = name.removeprefix("output.")
         if word.startswith("probability."):
             return f"out[1][{self.classes.index(word.removeprefix('probability.'))}]"

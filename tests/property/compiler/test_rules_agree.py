@@ -10,7 +10,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from compiler.rules import domain
+from compiler.rules.explanation import explain
 from compiler.rules.pipeline import compile_rules
+from compiler.rules.reference import Reader
 from tests.strategies import NOW_US, PLAIN, range_tables, sound_rows, tables, wild_rows
 
 SETTINGS = settings(
@@ -27,6 +29,10 @@ def _bound(row):
     f = SimpleNamespace(**{n: v for n, v in row.items() if "." not in n})
     c = SimpleNamespace(**{n.partition(".")[2]: v for n, v in row.items() if "." in n})
     return f, c
+
+
+def _explained(rules, row):
+    return explain(rules.flat, rules.on_unknown, Reader(rules.scope, row, NOW_US))
 
 
 def _sound(row):
@@ -59,7 +65,7 @@ def test_struct_binding_equals_reference_on_rows_of_the_schema(table, rows):
         for engine in ENGINES:
             assert rules.scalar("struct", engine=engine)(f, c, NOW_US) == index, engine
         assert rules.unknowns(f, c, NOW_US) == unknown
-        assert rules.explain(row, NOW_US).index == index
+        assert rules.explain(row, NOW_US) == _explained(rules, row)
         if unknown:
             assert rules.may_be_unknown
 
@@ -72,6 +78,7 @@ def test_dict_binding_equals_reference_whatever_the_values(table, rows):
         index = rules.reference(row, NOW_US)[0]
         for engine in ENGINES:
             assert rules.scalar("dict", engine=engine)(row, None, NOW_US) == index, engine
+        assert rules.explain(row, NOW_US) == _explained(rules, row)
 
 
 @settings(SETTINGS, max_examples=40)
