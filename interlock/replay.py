@@ -26,7 +26,7 @@ from router.subject import SubjectHasher
 from router.wire.native import Row
 from serving.audit.record import AuditRecord, decode_record
 from serving.audit.recover import scan
-from serving.audit.sealing import SEALED_MARK
+from serving.audit.seal import SEALED_MARK
 from serving.audit.segment import SegmentWriter
 from serving.engine import Engine
 from serving.store import ArtifactStore

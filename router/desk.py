@@ -18,6 +18,7 @@ from serving.audit.segment import SegmentWriter, SpoolFull
 if TYPE_CHECKING:
     from router.endpoint import Decided, Endpoint
     from router.subject import SubjectHasher
+    from serving.audit.seal import NodeSealer
 
 _log = logging.getLogger(__name__)
 
@@ -138,6 +139,7 @@ class Desk:
         counters: this worker's slots.
         next_id: UUIDv7 of a time in ns.
         subject_ref: keyed hash of a subject.
+        seal: seals the sensitive values of a record; None without a key to seal with.
         buckets: upper ends of the latency histogram, microseconds.
         events: linked events kept so far.
         slow_us: requests slower than this are named in the log.
@@ -153,6 +155,7 @@ class Desk:
         hasher: SubjectHasher,
         *,
         slow_ms: int = 250,
+        sealer: NodeSealer | None = None,
     ) -> None:
         self.node = node
         self.worker = worker
@@ -162,6 +165,7 @@ class Desk:
         self.next_id = uuid7_source(worker)
         self.subject_ref = hasher.ref
         self.subject_key_id = hasher.key_id
+        self.seal = None if sealer is None else sealer.seal
         self.buckets = BUCKETS_US
         self.events = 0
         self.slow_us = slow_ms * 1000

@@ -85,10 +85,14 @@ class ReleaseLoader:
     Args:
         root_public: the only thing trusted beforehand, 32 bytes.
         models: where loaded models come from.
+        can_seal: the node has the key that seals sensitive features.
     """
 
-    def __init__(self, root_public: bytes, models: ModelLoader) -> None:
+    def __init__(
+        self, root_public: bytes, models: ModelLoader, *, can_seal: bool = False
+    ) -> None:
         self._root_public = root_public
+        self._can_seal = can_seal
         self._models = models
         self._named: set[Refusal] = set()
         self._failed: dict[tuple[Identity, int], tuple[float, Refusal]] = {}
@@ -159,6 +163,8 @@ class ReleaseLoader:
         if refusal is None or time.monotonic() >= retry_at:
             try:
                 endpoint = build_endpoint(release, need_trust(trust), self._models)
+                if not self._can_seal:
+                    need_no_seal(endpoint)
             except AppError as error:
                 refusal = Refusal(release.endpoint, release.number, error.code, error.message)
             except Exception as error:
@@ -189,6 +195,21 @@ class ReleaseLoader:
         if identity(last) == identity(refused):
             return None  # the same release lost its proofs: a key was revoked
         return self._build(last, trust, refusals)
+
+
+def need_no_seal(endpoint: Endpoint) -> None:
+    """Check that no value of an endpoint has to be sealed.
+
+    Raises:
+        ReleaseRefusedError: one has: its records would hold it in the clear.
+    """
+    names = [name for name, each in endpoint.content.features.items() if each.sensitive]
+    if names:
+        raise ReleaseRefusedError(
+            f"features {', '.join(names[:5])} are sensitive, and this node has no key to seal them",
+            code="release.sensitive",
+            hint="give the routers the master key (INTERLOCK_MASTER_KEY)",
+        )
 
 
 def need_trust(trust: Trust | None) -> Trust:

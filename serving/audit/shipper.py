@@ -22,7 +22,8 @@ from serving.audit.batch import Shipment, build
 from serving.audit.frame import HEADER_BYTES
 from serving.audit.link import TRANSIENT, DeadlineExceeded, Link
 from serving.audit.privacy import Privacy, SplitOnly
-from serving.audit.sealing import MasterKey, SubjectSealer
+from serving.audit.seal import MasterKey
+from serving.audit.sealing import SubjectSealer
 from serving.audit.status import Status, write_status
 from serving.audit.store import (
     LedgerConflict,

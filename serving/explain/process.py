@@ -25,7 +25,8 @@ from compiler.schema_decode import decode_features_slow
 from serving.audit import merkle
 from serving.audit.link import TRANSIENT, DeadlineExceeded, Link, day_of
 from serving.audit.row import leaf_bytes
-from serving.audit.sealing import SEALED_MARK, MasterKey, reveal
+from serving.audit.seal import SEALED_MARK, MasterKey
+from serving.audit.sealing import reveal
 from serving.audit.store import NEXT_BATCHES, NewBatch, copy_explanations, write_batch
 from serving.explain.explainer import Explainer, load_explainer
 from serving.explain.reasons import in_words

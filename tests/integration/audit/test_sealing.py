@@ -11,7 +11,8 @@ import pytest
 
 from serving.audit.link import prepare
 from serving.audit.online import verify_online
-from serving.audit.sealing import MasterKey, NodeSealer, SealingError, erase, reveal
+from serving.audit.seal import MasterKey, NodeSealer, SealingError
+from serving.audit.sealing import erase, reveal
 from tests.spool import drain, fetch, stored_ids
 
 PLAIN = b'{"income":52000.50,"purpose":"car","note":null}'
