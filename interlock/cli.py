@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "releases": ("interlock.commands.releases:releases", "Propose, approve, activate, roll back."),
     "keys": ("interlock.commands.releases:keys", "Routing keys of callers."),
     "nodes": ("interlock.commands.releases:nodes", "Router nodes and what they serve."),
+    "metrics": ("interlock.commands.metrics:metrics", "Dashboard and alert rules for routers."),
     "loadtest": ("interlock.commands.loadtest:loadtest", "Measure a running endpoint."),
     "bench": ("interlock.commands.bench:bench", "Reproduce the numbers of the README."),
 }
