@@ -11,11 +11,11 @@ import numpy as np
 
 from compiler.rules import ast, reference
 from compiler.rules.columns import Column, missing_column, read_column
+from compiler.rules.emit_explain import Explainer
 from compiler.rules.emit_numpy import VectorEmitter
 from compiler.rules.emit_reads import Binding
 from compiler.rules.emit_scalar import build, reads_missing
 from compiler.rules.engine import Engine, Target, build_scalar, scalar_source
-from compiler.rules.emit_explain import Explainer
 from compiler.rules.explanation import Explanation, decide
 from compiler.rules.finding import Finding
 from compiler.rules.flat import all_steps, number_leaves

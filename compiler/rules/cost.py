@@ -29,6 +29,8 @@ MASK_WORD = 0.022
 """AND of two masks: a constant, and this for each bit."""
 STEP = 95.0
 """Call of the function that settles one candidate rule."""
+SETTLER = 1.0
+"""A function kept for one rule: memory and compile time, priced as time."""
 TAIL = 60.0
 """From a mask to its first rule."""
 

@@ -18,7 +18,7 @@ from compiler.rules.passes.negate import push_negation
 from compiler.rules.print_text import print_condition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from compiler.schema import FeatureMap
 
@@ -108,7 +108,7 @@ def _head(emitter: ScalarEmitter, condition: ast.Condition) -> None:
         emitter.local["now"] = "now"
 
 
-def _combined(node: ast.Condition, numbers: Any) -> str:
+def _combined(node: ast.Condition, numbers: Iterator[int]) -> str:
     """Value of a condition from the locals of its leaves, which are numbered in document order."""
     match node:
         case ast.And(of=parts):

@@ -14,6 +14,7 @@ from compiler.rules import ast
 from compiler.rules.check import field_names
 from compiler.rules.emit_condition import ConditionEmitter, uses_now
 from compiler.rules.emit_reads import Binding
+from compiler.rules.explanation import leaves_of
 from compiler.rules.flat import Cascade, Flat, Step, all_steps
 from compiler.rules.passes.negate import push_negation
 from compiler.rules.passes.share import shared_parts
@@ -25,11 +26,24 @@ if TYPE_CHECKING:
 __all__ = ["Binding", "ScalarEmitter", "Source", "build", "reads_missing"]
 
 
+MAX_TESTS = 4_000
+"""Tests in one generated function: Python's compiler takes memory in proportion to the largest."""
+NEXT = -(1 << 62)
+"""What a part of a long chain or index returns when none of its rules decides."""
+
+
 class Source(Struct, frozen=True):
-    """Generated text and the constants that it refers to."""
+    """Generated text and the constants that it refers to.
+
+    Attributes:
+        text: all of it, to be read.
+        constants: by name.
+        parts: the same in pieces that are compiled one after the other, if there are several.
+    """
 
     text: str
     constants: dict[str, Any]
+    parts: tuple[str, ...] = ()
 
 
 class ScalarEmitter(ConditionEmitter):
@@ -58,9 +72,27 @@ class ScalarEmitter(ConditionEmitter):
 
         The fast one hands a row that it cannot read to the constant ``careful``.
         """
-        self.shared = shared_parts(self.flat.cascade)
-        self.cascade(self.flat.cascade, 1 if self.careful else 2, frozenset())
-        return Source(self.function(name, guarded=not self.careful), self.constants)
+        chunks = chunks_of(self.flat.cascade)
+        if len(chunks) == 1:
+            return Source(self._chunk(name, chunks[0], guarded=not self.careful), self.constants)
+        parts = [self._chunk(f"part{n}", each, guarded=False) for n, each in enumerate(chunks)]
+        self._start()
+        for number in range(len(parts)):
+            self.lines.append(f"        r = part{number}({self.arguments})")
+            self.lines.append(f"        if r != {NEXT}: return r")
+        if self.careful:
+            self.lines.insert(0, "    if True:")
+        parts.append(self.function(name, guarded=not self.careful))
+        return Source("".join(parts), self.constants, tuple(parts))
+
+    def _chunk(self, name: str, cascade: Cascade, *, guarded: bool) -> str:
+        self._start()
+        self.shared = shared_parts(cascade)
+        self.cascade(cascade, 2 if guarded else 1, frozenset())
+        return self.function(name, guarded=guarded)
+
+    def _start(self) -> None:
+        self.lines, self.local, self.kept, self.temps = [], {}, {}, 0
 
     def step(self, name: str, step: Step, condition: ast.Condition, otherwise: str) -> str:
         """Text of a function that settles one rule: a leaf index, or None when it does not decide.
@@ -71,7 +103,7 @@ class ScalarEmitter(ConditionEmitter):
             condition: what is left to be tested, given how the caller found the rule.
             otherwise: what a nested cascade returns, as an expression of the arguments.
         """
-        self.lines, self.local, self.kept, self.temps = [], {}, {}, 0
+        self._start()
         self._test(step, condition, 1, frozenset(), nested=otherwise)
         self.lines.append("    return None")
         return self.function(name, guarded=False)
@@ -133,11 +165,36 @@ class ScalarEmitter(ConditionEmitter):
         return known
 
 
-def build(source: Source, name: str) -> Callable[..., int]:
+def chunks_of(cascade: Cascade) -> list[Cascade]:
+    """The cascade in runs of at most :data:`MAX_TESTS` tests, but at least one rule.
+
+    All runs but the last end with :data:`NEXT`.
+    """
+    runs: list[list[Step]] = [[]]
+    room = MAX_TESTS
+    for step in cascade.steps:
+        tests = count_tests(step)
+        if runs[-1] and tests > room:
+            runs.append([])
+            room = MAX_TESTS
+        runs[-1].append(step)
+        room -= tests
+    ends = [NEXT] * (len(runs) - 1) + [cascade.default]
+    return [Cascade(tuple(run), end) for run, end in zip(runs, ends, strict=True)]
+
+
+def count_tests(step: Step) -> int:
+    """Leaves of a rule and of the cascades in it."""
+    inner = sum(map(count_tests, step.inner.steps)) if step.inner is not None else 0
+    return len(leaves_of(step.rule.condition)) + inner
+
+
+def build(source: Source, name: str) -> Callable[..., Any]:
     """The function that a source defines."""
     space = dict(source.constants)
-    exec(compile(source.text, f"<rules {name}>", "exec"), space)  # noqa: S102 - our own emitter's text
-    found: Callable[..., int] = space[name]
+    for text in source.parts or (source.text,):
+        exec(compile(text, f"<rules {name}>", "exec"), space)  # noqa: S102 - our own emitter's text
+    found: Callable[..., Any] = space[name]
     return found
 
 

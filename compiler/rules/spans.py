@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Mark = tuple[Any, bool]
+MAX_MEMBERS = 256
+"""Cuts or words beyond which a list is not taken apart: a hash set tests it as fast."""
 
 
 class Line(Struct, frozen=True):
@@ -58,7 +60,7 @@ def values_of(node: ast.Condition) -> Values | None:
             return _compared(op, value)
         case ast.Distinct(right=ast.Const(value=value), negated=negated):
             return _compared("=" if negated else "!=", value)
-        case ast.In(values=values, negated=negated) if values:
+        case ast.In(values=values, negated=negated) if 0 < len(values) <= MAX_MEMBERS:
             if _wordy(values[0]):
                 return Words(negated, frozenset(values))
             found = combine([_compared("=", value) for value in values], every=False)

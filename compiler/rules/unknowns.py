@@ -1,8 +1,8 @@
 """Which rules were UNKNOWN before the deciding one: found only when a row lacks something.
 
 A first generated function looks for MISSING among the features that rules read; most rows have none
-and the answer is empty. Otherwise only the rules before the deciding one that read a missing feature,
-or compute, are evaluated, each by a function that is compiled at its first use.
+and the answer is empty. Otherwise only the rules before the deciding one that read a missing
+feature, or compute, are evaluated, each by a function that is compiled at its first use.
 """
 
 from __future__ import annotations

@@ -15,15 +15,13 @@ from msgspec import Struct
 
 from compiler.rules import ast, reference
 from compiler.rules.check import field_names
-from compiler.rules.spans import Line, Values, Words, combine, everything, values_of
+from compiler.rules.spans import MAX_MEMBERS, Line, Values, Words, combine, everything, values_of
 
 if TYPE_CHECKING:
     from compiler.rules.flat import Cascade, Step
     from compiler.schema import Feature, FeatureMap
 
 MAX_BOXES = 16
-MAX_MEMBERS = 256
-"""Cuts or words beyond which one test is left over: a hash set tests them as fast."""
 _WORDY = frozenset({"bool", "string", "enum"})
 _ALWAYS = ast.Truth(True)
 

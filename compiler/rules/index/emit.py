@@ -16,7 +16,7 @@ from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
 from compiler.rules import ast
-from compiler.rules.emit_scalar import Source
+from compiler.rules.emit_scalar import NEXT, Source
 from compiler.rules.index.masks import STEPPED, Cells, Wordlist, masks_of
 from compiler.rules.index.plan import Plan, left_over, plan_index
 from compiler.rules.passes.order import order_parts
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from compiler.rules.flat import Cascade
     from compiler.rules.index.boxes import Box
 
-NEXT_BLOCK = -(1 << 62)
-"""What a block returns when none of its rules decides and another block follows."""
 EXIT_AFTER = 3
 """Features after which a mask is looked at for being empty."""
 
@@ -56,7 +54,7 @@ class IndexEmitter:
         """The function ``route(f, c, now_us[, out])`` with its guard."""
         if len(plan.blocks) == 1:  # guard and block are one function
             self._block(plan.blocks[0], plan, cascade.default, "route", guarded=True)
-            return Source("".join(self.texts), self.constants)
+            return Source("".join(self.texts), self.constants, tuple(self.texts))
         call = self._indexed(cascade, plan)
         self.texts.append(
             f"def route({self.arguments}):\n"
@@ -65,7 +63,7 @@ class IndexEmitter:
             "    except (KeyError, TypeError, AttributeError, OverflowError):\n"
             f"        return careful({self.arguments})\n"
         )
-        return Source("".join(self.texts), self.constants)
+        return Source("".join(self.texts), self.constants, tuple(self.texts))
 
     def _emitter(self) -> ScalarEmitter:
         emitter = self._fresh()
@@ -80,11 +78,11 @@ class IndexEmitter:
         last = len(plan.blocks) - 1
         lines = []
         for number, block in enumerate(plan.blocks):
-            end = cascade.default if number == last else NEXT_BLOCK
+            end = cascade.default if number == last else NEXT
             name = self._name("block")
             self._block(block, plan, end, name, guarded=False)
             lines.append(f"    r = {name}({self.arguments})\n")
-            lines.append(f"    if r != {NEXT_BLOCK}: return r\n" if number < last else "")
+            lines.append(f"    if r != {NEXT}: return r\n" if number < last else "")
         name = self._name("blocks")
         self.texts.append(f"def {name}({self.arguments}):\n{''.join(lines)}    return r\n")
         return name

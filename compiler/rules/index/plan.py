@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MAX_FEATURES = 64
 BLOCKS = (2048, 1024, 512, 256)
 """Boxes per block; a table of more has several blocks, read in order."""
-MAX_BYTES = 32 * 1024 * 1024
+MAX_BYTES = 64 * 1024 * 1024
 """Masks of one table together; smaller blocks are taken to stay below it."""
 MARGIN = 0.8
 """An index must be modelled this much cheaper than the chain: it takes memory."""
@@ -108,7 +108,7 @@ class _Load:
         """Expected nanoseconds for one box."""
         if not self.open[place]:
             return 0.0
-        return self.share[place] * (cost.STEP + self.tests[place])
+        return cost.SETTLER + self.share[place] * (cost.STEP + self.tests[place])
 
     def index(self, name: str) -> None:
         """Take the tests of one feature out of the boxes that use it."""
