@@ -13,6 +13,7 @@ from typing import Any
 
 from compiler.errors import AppError
 from router.head import Head, read_head
+from router.later import settled, settled_unless_gone
 from router.plane import Answer, Plane, too_large
 from router.problem import INTERNAL, JSON, Reply
 
@@ -38,7 +39,7 @@ class SlowLane:
         scope["state"]["head"] = head
         route = head.route
         if route is None or route.path == "":
-            await send_answer(send, self.plane.answer(head, b""))
+            await send_answer(send, await settled(self.plane, head, self.plane.answer(head, b"")))
             return
         framework = await self.framework()
         await framework(scope, receive, send)
@@ -78,7 +79,10 @@ async def answer_fast_route(plane: Plane, scope: Scope, receive: Receive, send: 
         return
     if body is None:
         return
-    answer = (plane.shed(head) if plane.shedder.active else None) or plane.answer(head, body)
+    soon = (plane.shed(head) if plane.shedder.active else None) or plane.answer(head, body)
+    answer = await settled_unless_gone(plane, head, soon, receive)
+    if answer is None:
+        return
     if isinstance(answer, bytes) and plane.must_wait(head):
         await plane.sync.wait()
     await send_answer(send, answer)

@@ -31,7 +31,7 @@ Settled = tuple[bytes, Arm, Any, bytes, str | None, str | None, bytes]
 """Record id, arm, model outputs (None without a model), their JSON, decision, its rule, the end of
 the native answer."""
 
-RECORDED = frozenset({422, 500, 504})
+RECORDED = frozenset({422, 499, 500, 504})
 _json = msgspec.json.Encoder().encode
 _perf = time.perf_counter_ns
 
@@ -69,8 +69,7 @@ class Decider:
                 f = endpoint.plain.fast(row.features)
                 c = endpoint.context.fast(b"{}" if row.context is UNSET else row.context)
             except DECODING:
-                f, c, counts = endpoint.decode_slow(row)
-                self._meter.tolerated(counts)
+                f, c = self._decode_slow(row)
             arm = self._choose(f, c, row, trail)
             started = _perf()
             out = None if arm.score is None else arm.score(f)
@@ -104,6 +103,12 @@ class Decider:
                 raise self._failed(row, error, trail) from error
         return settled
 
+    def _decode_slow(self, row: Row, at: str = "") -> tuple[Any, Any]:
+        """Features and context by the decoder that words problems; what it let pass is counted."""
+        f, c, counts = self.endpoint.decode_slow(row, at)
+        self._meter.tolerated(counts)
+        return f, c
+
     def _failed(self, row: Row, error: Exception, trail: Trail) -> ScoringError:
         """A mistake of ours or the model's, recorded and logged."""
         failure = ScoringError(f"the model failed: {type(error).__name__}")
@@ -123,8 +128,7 @@ class Decider:
                 c = endpoint.context.fast(b"{}" if row.context is UNSET else row.context)
             except DECODING:
                 try:
-                    f, c, counts = endpoint.decode_slow(row, f"rows[{number}].")
-                    self._meter.tolerated(counts)
+                    f, c = self._decode_slow(row, f"rows[{number}].")
                 except FeaturesError as error:
                     problems += error.problems
                     bad = bad or row

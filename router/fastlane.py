@@ -22,6 +22,8 @@ from compiler.errors import AppError
 from router.door import Door
 from router.errors import BodyError, HeadTooLargeError, MethodError, SlowSenderError
 from router.head import Head, read_head
+from router.held import hold
+from router.later import Later
 from router.plane import too_large
 from router.problem import Reply
 
@@ -205,7 +207,7 @@ class FastLane(HttpToolsProtocol):
         self.phase = BODY
         self.since = door.now
         self._size = 0
-        if door.fast and head.is_fast and not self._busy and door.plane.takes_fast(head):
+        if door.fast and head.is_fast and not self._busy:
             self._head = head
             self._chunks = []
             if head.expect and head.has_body:
@@ -263,6 +265,9 @@ class FastLane(HttpToolsProtocol):
         answer = (plane.shed(head) if plane.shedder.active else None) or plane.answer(head, body)
         if answer.__class__ is bytes and self._keep and not door.draining and not head.bare:
             self.transport.write(b"%b%d\r\n\r\n%b" % (door.ok, len(answer), answer))
+            return
+        if isinstance(answer, Later):
+            hold(self, head, answer, keep_alive=self._keep and not door.draining)
             return
         reply = answer if isinstance(answer, Reply) else Reply(200, answer)
         self._write(reply, bare=head.bare)

@@ -96,7 +96,8 @@ class Worker:
             self.tls = Tls(self.settings.tls) if self.settings.tls is not None else None
             self.server = server = self._server()
             store = await asyncio.to_thread(ArtifactStore.open, self.settings.artifact_store)
-            loader = ReleaseLoader(self.root_public, ModelShelf(store))
+            shelf = ModelShelf(store, self.settings.models)
+            loader = ReleaseLoader(self.root_public, shelf)
             self.feed = Feed(self.plane, loader, port=self.listener.getsockname()[1])
             stack.callback(self.plane.refusals.flush, time.time_ns())
             had_copy = await self.feed.from_disk()

@@ -6,15 +6,16 @@ import time
 import zlib
 from collections.abc import Callable, Mapping
 
-import msgspec
-
 from compiler.errors import AppError
 from router.decide import Decider
 from router.desk import Desk
+from router.endpoint import Endpoint
 from router.errors import BodyError, NotFoundError, ShedError, TooLargeError
 from router.head import Head
+from router.heavy import HeavyDecider
 from router.idempotency import Idempotency
 from router.keys import Key
+from router.later import Later, timed
 from router.limits import BUSY, InFlight, Shedder
 from router.metrics.slots import series
 from router.problem import INTERNAL, Reply, reply
@@ -26,8 +27,10 @@ from router.sync import GroupSync
 
 Answer = bytes | Reply
 """Bytes are the JSON body of a 200; everything else is a :class:`Reply`."""
+Soon = Answer | Later
+"""An answer, or the work that makes it."""
 
-FastHandler = Callable[["Plane", Head, bytes], Answer]
+FastHandler = Callable[["Plane", Head, bytes], Soon]
 
 DECIDING = frozenset({"predict", "infer"})
 SECOND_NS = 1_000_000_000
@@ -102,7 +105,7 @@ class Plane:
         self.deciders = {
             name: old[name]
             if name in old and old[name].endpoint is endpoint
-            else Decider(endpoint, self.desk)
+            else decider_of(endpoint, self.desk)
             for name, endpoint in current.endpoints.items()
         }
         self.current = current
@@ -142,8 +145,8 @@ class Plane:
             return None
         return self.refuse(head, BUSY)
 
-    def answer(self, head: Head, body: bytes) -> Answer:
-        """The answer to a whole request of a fast route; never raises."""
+    def answer(self, head: Head, body: bytes) -> Soon:
+        """The answer to a whole request of a fast route, or its work; never raises."""
         route = head.route
         assert route is not None
         try:
@@ -153,6 +156,8 @@ class Plane:
                 return self._handlers[route.name](self, head, body)
             started = time.perf_counter_ns()
             answer = self._handlers[route.name](self, head, body)
+            if isinstance(answer, Later):
+                return answer
             return timed(answer, time.perf_counter_ns() - started)
         except AppError as error:
             return self.refuse(head, error)
@@ -284,11 +289,9 @@ class Plane:
         return plain
 
 
-def timed(answer: Answer, elapsed_ns: int) -> Reply:
-    """An answer that says how long it took."""
-    reply = answer if isinstance(answer, Reply) else Reply(200, answer)
-    header = (b"server-timing", b"total;dur=%.3f" % (elapsed_ns / 1e6))
-    return msgspec.structs.replace(reply, headers=(*reply.headers, header))
+def decider_of(endpoint: Endpoint, desk: Desk) -> Decider:
+    """What answers an endpoint: in one step when all its models are cheap."""
+    return Decider(endpoint, desk) if endpoint.inline else HeavyDecider(endpoint, desk)
 
 
 def is_loopback(bind: str) -> bool:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 
+from router.decide import Settled
 from router.errors import NotFoundError
 from router.head import Head
-from router.plane import Answer, Plane
+from router.heavy import HeavyDecider
+from router.later import Later
+from router.plane import Answer, Plane, Soon
 from router.problem import Reply
 from router.wire.v2 import read_rows, split_body
 from router.wire.v2_answer import choose_outputs, encode_answer
@@ -16,7 +19,7 @@ _perf = time.perf_counter_ns
 _wall = time.time_ns
 
 
-def infer(plane: Plane, head: Head, body: bytes) -> Answer:
+def infer(plane: Plane, head: Head, body: bytes) -> Soon:
     """Decide about a batch of rows."""
     started = _perf()
     received = _wall()
@@ -37,9 +40,22 @@ def infer(plane: Plane, head: Head, body: bytes) -> Answer:
         for row in rows:
             row.id = str(call.id)
     trail = (bound.key.id, received, started, head.traceparent, head.idempotency)
-    settled = [decider.one(rows[0], trail)] if len(rows) == 1 else decider.many(rows, trail)
-    answer, json_bytes = encode_answer(call, endpoint.content, chosen, settled)
-    if json_bytes is None:
-        return answer
-    size = (b"inference-header-content-length", b"%d" % json_bytes)
-    return Reply(200, answer, OCTETS, (size,))
+
+    def write(settled: list[Settled]) -> Answer:
+        answer, json_bytes = encode_answer(call, endpoint.content, chosen, settled)
+        if json_bytes is None:
+            return answer
+        size = (b"inference-header-content-length", b"%d" % json_bytes)
+        return Reply(200, answer, OCTETS, (size,))
+
+    if not isinstance(decider, HeavyDecider):
+        single = len(rows) == 1
+        return write([decider.one(rows[0], trail)] if single else decider.many(rows, trail))
+    found = decider.begin(rows, trail, batch=len(rows) > 1)
+    if isinstance(found, list):
+        return write(found)
+
+    async def work() -> Answer:
+        return write(await found())
+
+    return Later(work)

@@ -9,6 +9,7 @@ from router.app import read_body
 from router.errors import BodyError
 from router.head import Head
 from router.idempotency import MAX_WORD_BYTES, Claim, Idempotency
+from router.later import settled
 from router.plane import Answer, Plane
 from router.problem import Reply
 
@@ -26,7 +27,7 @@ async def once(plane: Plane, head: Head, receive: Any) -> Answer:
     bound = plane.bound(head, time.time_ns())
     keeper: Idempotency | None = plane.idempotency
     if body is None or keeper is None:
-        return plane.answer(head, body or b"")
+        return await settled(plane, head, plane.answer(head, body or b""))
     endpoint = bound.decider.endpoint
     scope = (bound.key.id, endpoint.name, word)
     claim = await keeper.begin(scope, head.path, body, endpoint.policies.timeout_ms / 1000)
@@ -34,7 +35,7 @@ async def once(plane: Plane, head: Head, receive: Any) -> Answer:
         return claim
     reply: Reply | None = None
     try:
-        answer = plane.answer(head, body)
+        answer = await settled(plane, head, plane.answer(head, body))
         reply = answer if isinstance(answer, Reply) else Reply(200, answer)
     finally:
         finished = await keeper.finish(claim, reply)

@@ -6,18 +6,20 @@ import time
 
 import msgspec
 
-from router.decide import native_answer
+from router.decide import Decider, Settled, Trail, native_answer
 from router.endpoint import DECODING
 from router.head import Head
-from router.plane import Answer, Plane
-from router.wire.native import decode_row, decode_rows
+from router.heavy import HeavyDecider
+from router.later import Later
+from router.plane import Answer, Plane, Soon
+from router.wire.native import Row, decode_row, decode_rows
 
 _perf = time.perf_counter_ns
 _wall = time.time_ns
 _json = msgspec.json.encode
 
 
-def predict(plane: Plane, head: Head, body: bytes) -> Answer:
+def predict(plane: Plane, head: Head, body: bytes) -> Soon:
     """Decide about one row or several."""
     started = _perf()
     received = _wall()
@@ -30,14 +32,35 @@ def predict(plane: Plane, head: Head, body: bytes) -> Answer:
         row = decode_row(body)
     except DECODING:
         found = decode_rows(body, decider.endpoint.policies.max_rows)
-        if not isinstance(found, list):
-            row = found
-        else:
-            settled = decider.many(found, trail)
-            answers = map(native_answer, found, settled)
-            return b'{"endpoint":%b,"release":%d,"results":[%b]}' % (
-                _json(decider.endpoint.name),
-                decider.endpoint.number,
-                b",".join(answers),
-            )
+        if isinstance(found, list):
+            if isinstance(decider, HeavyDecider):
+                return _heavy(decider, found, trail, batch=True)
+            return _answer_many(decider, found, decider.many(found, trail))
+        row = found
+    if isinstance(decider, HeavyDecider):
+        return _heavy(decider, [row], trail, batch=False)
     return native_answer(row, decider.one(row, trail))
+
+
+def _answer_many(decider: Decider, rows: list[Row], settled: list[Settled]) -> bytes:
+    return b'{"endpoint":%b,"release":%d,"results":[%b]}' % (
+        _json(decider.endpoint.name),
+        decider.endpoint.number,
+        b",".join(map(native_answer, rows, settled)),
+    )
+
+
+def _heavy(decider: HeavyDecider, rows: list[Row], trail: Trail, *, batch: bool) -> Soon:
+    """The answer of a costly model, or its work."""
+
+    def write(settled: list[Settled]) -> bytes:
+        return _answer_many(decider, rows, settled) if batch else native_answer(rows[0], settled[0])
+
+    found = decider.begin(rows, trail, batch=batch)
+    if isinstance(found, list):
+        return write(found)
+
+    async def work() -> Answer:
+        return write(await found())
+
+    return Later(work)

@@ -21,16 +21,19 @@ from router.decide import Decider, Settled, uuid_text
 from router.endpoint import DECODING
 from router.errors import BodyError, ShedError, TooLargeError
 from router.head import Head
-from router.plane import Plane
+from router.heavy import HeavyDecider
+from router.plane import Bound, Plane
 from router.problem import ProblemDocument, document
 from router.wire.csv_rows import CsvReader
 from router.wire.native import Row, decode_row, shape_error
+from serving.batching.batcher import QueueFullError
 
 NDJSON = b"application/x-ndjson"
 CSV = b"text/csv"
 GROUP_ROWS = 64
 """Rows between two turns of the event loop: about a millisecond."""
 MAX_LINE = 1 << 20
+QUEUE_PAUSE_S = 0.01
 COLUMNS = "row,id,rule,model,version,decision,label,value,outputs,error"
 _json = msgspec.json.Encoder().encode
 Item = Row | AppError
@@ -95,9 +98,9 @@ async def stream(plane: Plane, head: Head, receive: Receive, send: Send) -> None
         count = 0
         async for group in _groups(lines):
             body = bytearray()
-            for line in group:
-                body += write(_result(count, reader(line), bound.decider, bound.key.id, head))
-                count += 1
+            for result in await _results(count, group, reader, bound, head):
+                body += write(result)
+            count += len(group)
             await send({"type": "http.response.body", "body": bytes(body), "more_body": True})
             await asyncio.sleep(0)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -145,6 +148,41 @@ def _ndjson_row(line: bytes) -> Item:
         return decode_row(line)
     except DECODING as error:
         return shape_error(error)
+
+
+async def _results(
+    first: int, group: list[bytes], reader: Callable[[bytes], Item], bound: Bound, head: Head
+) -> list[Result]:
+    """The decided rows of a group, in order; those of costly models are scored together."""
+    decider, key_id = bound.decider, bound.key.id
+    numbered = enumerate(map(reader, group), first)
+    if not isinstance(decider, HeavyDecider):
+        return [_result(number, item, decider, key_id, head) for number, item in numbered]
+    work = [_heavy_result(number, item, decider, key_id, head) for number, item in numbered]
+    step = decider.at_once
+    results: list[Result] = []
+    for place in range(0, len(work), step):
+        results += await asyncio.gather(*work[place : place + step])
+    return results
+
+
+async def _heavy_result(
+    number: int, item: Item, decider: HeavyDecider, key_id: str, head: Head
+) -> Result:
+    """One row that may go to a costly model."""
+    if isinstance(item, AppError):
+        return Result(number, error=document(item))
+    while True:
+        trail = (key_id, time.time_ns(), time.perf_counter_ns(), head.traceparent, None)
+        try:
+            found = decider.begin([item], trail, batch=False)
+            settled = found if isinstance(found, list) else await found()
+        except QueueFullError:  # single requests go first; a stream has time
+            await asyncio.sleep(QUEUE_PAUSE_S)
+        except AppError as error:
+            return Result(number, error=document(error))
+        else:
+            return _answer(number, settled[0])
 
 
 def _result(number: int, item: Item, decider: Decider, key_id: str, head: Head) -> Result:
