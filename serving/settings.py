@@ -93,6 +93,7 @@ class ExplainerSettings(Struct, frozen=True):
         backoff_max_s: longest pause between attempts while Postgres is away.
         packages: explainers kept in memory.
         master_key: file with the key that wraps data keys of sensitive features.
+        cheap_us: cost up to which endpoints of policy ``cheap`` have all decisions explained.
     """
 
     database_url: str
@@ -105,3 +106,4 @@ class ExplainerSettings(Struct, frozen=True):
     backoff_max_s: float = 5.0
     packages: int = 32
     master_key: Path | None = None
+    cheap_us: float = 2000.0

@@ -21,6 +21,23 @@ WITH found AS MATERIALIZED (
 )
 SELECT * FROM found ORDER BY id DESC LIMIT {limit}
 
+-- name: outcome
+-- An event names its record, or a subject: then it is about what was decided of him before.
+id IN (SELECT e.record_id FROM audit_events e
+        WHERE e.kind = 'outcome' AND e.body ->> 'label' = {0} AND e.record_id IS NOT NULL
+        UNION ALL
+       SELECT r.id FROM audit_events e JOIN audit_records r
+           ON r.subject_ref = e.subject_ref AND r.received_at <= e.at
+        WHERE e.kind = 'outcome' AND e.body ->> 'label' = {0} AND e.record_id IS NULL)
+
+-- name: override
+id IN (SELECT e.record_id FROM audit_events e
+        WHERE e.kind = 'override' AND e.body ->> 'decision' = {0} AND e.record_id IS NOT NULL
+        UNION ALL
+       SELECT r.id FROM audit_events e JOIN audit_records r
+           ON r.subject_ref = e.subject_ref AND r.received_at <= e.at
+        WHERE e.kind = 'override' AND e.body ->> 'decision' = {0} AND e.record_id IS NULL)
+
 -- name: one
 SELECT id, received_at, decided_at, endpoint, release, rule, unknown, model, version,
     package_digest, key_id, request_id, subject_ref, decision, decision_rule, status, durability,
@@ -54,3 +71,26 @@ WHERE a.release = $1 ORDER BY a.at
 
 -- name: events
 SELECT id, at, kind, actor, body FROM audit_events WHERE record_id = $1 ORDER BY at, id LIMIT 200
+
+-- name: features
+SELECT features, received_at FROM audit_records
+WHERE id = $1 AND received_at >= $2 AND received_at < $3
+LIMIT 1
+
+-- name: ask_explanation
+INSERT INTO audit_explain_requests (record_id, received_at, requested_by) VALUES ($1, $2, $3)
+ON CONFLICT DO NOTHING
+
+-- name: policies
+SELECT retention_class, keep_days, reason, legal_hold FROM audit_retention
+WHERE retention_class > $1 ORDER BY retention_class LIMIT $2
+
+-- name: set_policy
+INSERT INTO audit_retention (retention_class, keep_days, reason, legal_hold)
+VALUES ($1, $2, $3, $4)
+ON CONFLICT (retention_class) DO UPDATE
+    SET keep_days = excluded.keep_days, reason = excluded.reason, legal_hold = excluded.legal_hold
+
+-- name: disposals
+SELECT partition, retention_class, day, rows, archive, archive_digest, disposed_at
+FROM audit_disposals WHERE partition > $1 ORDER BY partition LIMIT $2

@@ -8,7 +8,7 @@ from uuid import UUID
 from litestar import get
 from litestar.params import FromPath, FromQuery
 
-from control_plane.audit import service
+from control_plane.audit import act_routes, service
 from control_plane.audit.schemas import Evidence, Filters, RecordRow
 from control_plane.deps import Pool, Settings, User, require
 from control_plane.errors import NotFoundError
@@ -30,6 +30,9 @@ async def list_records(
     rule: FromQuery[str | None] = None,
     release: Whole = None,
     status: Whole = None,
+    key_id: FromQuery[str | None] = None,
+    outcome: FromQuery[str | None] = None,
+    override: FromQuery[str | None] = None,
     since: FromQuery[datetime | None] = None,
     until: FromQuery[datetime | None] = None,
     cursor: Cursor = "",
@@ -46,6 +49,9 @@ async def list_records(
         rule=rule,
         release=release,
         status=status,
+        key_id=key_id,
+        outcome=outcome,
+        override=override,
         since=since,
         until=until,
     )
@@ -67,4 +73,4 @@ async def read_record(pool: Pool, user: User, record: FromPath[UUID]) -> Evidenc
     return found
 
 
-ROUTE_HANDLERS = [list_records, read_record]
+ROUTE_HANDLERS = [list_records, read_record, *act_routes.ROUTE_HANDLERS]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
+from datetime import date, datetime
+from typing import Annotated, Any
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 
 class Filters(Struct, frozen=True):
@@ -16,6 +16,9 @@ class Filters(Struct, frozen=True):
         since: decided for requests received at or after this time.
         until: received before this time.
         subject_ref: keyed hash of whom it is about.
+        key_id: routing key that asked.
+        outcome: label of an outcome that came of it.
+        override: decision that a person made instead.
     """
 
     endpoint: str | None = None
@@ -27,6 +30,9 @@ class Filters(Struct, frozen=True):
     rule: str | None = None
     release: int | None = None
     status: int | None = None
+    key_id: str | None = None
+    outcome: str | None = None
+    override: str | None = None
     since: datetime | None = None
     until: datetime | None = None
 
@@ -87,8 +93,8 @@ class Explanation(Struct, frozen=True):
     """Why the model said what it said.
 
     Attributes:
-        state: ``done``, ``mismatch`` or ``failed``; ``pending`` while the explainer is at work,
-            ``none`` when nobody asked for one.
+        state: ``ok``, ``mismatch``, ``failed``, or ``skipped`` when it was not cheap enough;
+            ``pending`` while the explainer is at work, ``none`` when nobody asked for one.
         base: margin of the reference.
         phi: contribution of each feature to the margin.
         reasons: the strongest ones in words.
@@ -164,3 +170,67 @@ class Evidence(Struct, frozen=True):
     model: ModelFacts | None
     approvals: list[Approval]
     events: list[LinkedEvent]
+
+
+class Reason(Struct, frozen=True, forbid_unknown_fields=True):
+    """Why somebody needs what is asked for; it is recorded with the act."""
+
+    reason: Annotated[str, Meta(min_length=3, max_length=2000)]
+
+
+class Revealed(Struct, frozen=True):
+    """A record's features with their sensitive values opened.
+
+    Attributes:
+        sealed: names whose key was destroyed: nobody can open them.
+    """
+
+    id: UUID
+    features: Any
+    sealed: list[str]
+
+
+class NewErasure(Reason, frozen=True, forbid_unknown_fields=True):
+    """A person whose sensitive data is to be destroyed."""
+
+    subject: Annotated[str, Meta(min_length=1, max_length=1000)]
+
+
+class Erasure(Struct, frozen=True):
+    """What was destroyed.
+
+    Attributes:
+        subject_ref: keyed hash of the person.
+        keys: keys destroyed; 0 when there was nothing sensitive about the person.
+    """
+
+    subject_ref: str
+    keys: int
+
+
+class NewPolicy(Reason, frozen=True, forbid_unknown_fields=True):
+    """How long a retention class is kept."""
+
+    keep_days: Annotated[int, Meta(ge=1, le=36_500)]
+    legal_hold: bool = False
+
+
+class Policy(Struct, frozen=True):
+    """A retention class; one without a policy is kept for ever."""
+
+    retention_class: str
+    keep_days: int
+    reason: str
+    legal_hold: bool
+
+
+class Disposal(Struct, frozen=True):
+    """A day of records that was archived and dropped."""
+
+    partition: str
+    retention_class: str
+    day: date
+    rows: int
+    archive: str
+    archive_digest: str
+    disposed_at: datetime

@@ -25,11 +25,14 @@ _SQL = sql.load("control_plane.audit")
 
 _EQUAL = (
     "endpoint", "subject_ref", "request_id", "decision", "model", "version", "rule", "release",
-    "status",
+    "status", "key_id",
 )  # fmt: skip
 """Columns that a filter compares for equality; the only names that ever enter the SQL."""
-_SELECTIVE = ("subject_ref", "request_id")
+_LINKED = ("outcome", "override")
+"""Filters on linked events; their conditions are in ``queries.sql``."""
+_SELECTIVE = ("subject_ref", "request_id", *_LINKED)
 
+_NO_TIME = datetime.fromtimestamp(0, UTC)
 _BYTES = ("features", "context", "outputs", "error")
 
 
@@ -55,6 +58,10 @@ async def list_records(
         value = getattr(filters, column)
         if value is not None:
             add(column + " = {}", value)
+    for kind in _LINKED:
+        value = getattr(filters, kind)
+        if value is not None:
+            add(_SQL[kind].strip(), value)
     if filters.since is not None:
         add("id >= {}", first_id(filters.since))
         add("received_at >= {}", filters.since)
@@ -83,14 +90,18 @@ def time_of(record: UUID) -> datetime:
     return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=record.int >> 80)
 
 
-async def one_record(connection: Connection, record: UUID) -> Record | None:
-    """A record by its id; the time in the id finds its partition."""
+def window_of(record: UUID) -> tuple[datetime, datetime]:
+    """Times around the one in an id; they find its partition. A time no calendar has is none."""
     try:
         at = time_of(record)
-        window = (at - timedelta(seconds=1), at + timedelta(seconds=1))
+        return at - timedelta(seconds=1), at + timedelta(seconds=1)
     except OverflowError:
-        return None
-    row = await connection.fetchrow(_SQL["one"], record, *window)
+        return _NO_TIME, _NO_TIME
+
+
+async def one_record(connection: Connection, record: UUID) -> Record | None:
+    """A record by its id."""
+    row = await connection.fetchrow(_SQL["one"], record, *window_of(record))
     if row is None:
         return None
     values = dict(row)

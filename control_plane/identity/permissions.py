@@ -41,7 +41,10 @@ PERMISSIONS: dict[str, str] = {
     "releases.rollback": "return to an older release",
     "keys.read": "see routing keys (never their secrets)",
     "keys.write": "issue, rotate and revoke routing keys",
-    "audit.read": "query the evidence",
+    "audit.read": "query the evidence, ask for explanations",
+    "audit.reveal": "open sensitive values of a record, which is recorded",
+    "audit.erase": "destroy the keys of a person's sensitive data",
+    "audit.retention": "say how long records are kept, and hold them",
     "log.read": "read the administrative log",
     "nodes.read": "see router nodes",
     "jobs.read": "see jobs and their progress",
@@ -74,7 +77,8 @@ ROLES: dict[Role, frozenset[str]] = {
     },
     "compliance_manager": _READS
     | {
-        "models.approve", "releases.approve", "endpoints.suspend", "audit.read", "log.read",
+        "models.approve", "releases.approve", "endpoints.suspend", "audit.read", "audit.reveal",
+        "audit.erase", "audit.retention", "log.read",
         "compliance.profile", "compliance.answer", "compliance.review", "monitoring.register",
     },
 }  # fmt: skip

@@ -35,7 +35,12 @@ class Policies(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tr
     input: Literal["strict", "lenient"] = "strict"
     durability: Literal["process", "flush", "strict", "shipped"] = "process"
     retention_class: str = "default"
-    explain: Literal["off", "adverse", "all"] = "adverse"
+    explain: Literal["off", "adverse", "sampled", "cheap", "all"] = "adverse"
+    """Decisions that are explained near-line: none, the adverse ones, these and a sample of the
+    others, these and all others while the model's explanations are cheap, all. Whatever the
+    policy, a request may ask for its explanation, and any record can be explained later."""
+    explain_share: float = 0.01
+    """Share of the others that ``sampled`` explains."""
     adverse_decisions: tuple[str, ...] = ("decline", "reject")
     """Decisions that are explained near-line without being asked for."""
     spool_full: Literal["shed", "drop_new"] = "shed"

@@ -47,7 +47,8 @@ class AuditRecord(Struct, array_like=True, gc=False):
         outputs: JSON of the model's outputs.
         error: JSON problem document of a refused request.
         latency_us: from read to answer.
-        explain: 0 no, 1 a near-line explanation is wanted.
+        explain: 0 no near-line explanation is wanted, 1 of an adverse decision, 2 of both sides,
+            3 of both sides while its model's explanations are cheap.
         traceparent: W3C trace context of the caller.
         reason: reason of a reject consequent.
         rows: rows a part stands for; 1 otherwise.

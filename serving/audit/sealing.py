@@ -47,9 +47,16 @@ UPDATE audit_subject_keys SET wrapped = NULL, destroyed_at = clock_timestamp()
  WHERE (subject_ref = $1 OR subject_ref LIKE replace($1, '_', '\_') || '#%') AND wrapped IS NOT NULL
 RETURNING subject_ref
 """
-HOLD = "SELECT retention_class FROM audit_retention WHERE legal_hold LIMIT 1"
+HOLD = """
+SELECT h.retention_class FROM audit_retention AS h
+ WHERE h.legal_hold AND EXISTS (
+       SELECT FROM audit_records AS r
+        WHERE r.subject_ref = $1 AND r.retention_class = h.retention_class)
+ LIMIT 1
+"""
 NOTE = """
-INSERT INTO audit_events (kind, subject_ref, record_id, actor, body) VALUES ($1, $2, $3, $4, $5)
+INSERT INTO audit_events (kind, subject_ref, record_id, actor, body)
+VALUES ($1, $2, $3, $4, $5::text::json)
 """
 
 
@@ -156,10 +163,10 @@ async def erase(
         Keys destroyed; the act is a linked event in the chain.
 
     Raises:
-        SealingError: a legal hold forbids it.
+        SealingError: a legal hold is on a class that holds records of the subject.
     """
     async with connection.transaction():
-        held = await connection.fetchval(HOLD)
+        held = await connection.fetchval(HOLD, subject_ref)
         if held is not None:
             raise SealingError(
                 f"a legal hold is on retention class {held!r}", code="audit.legal_hold"

@@ -12,31 +12,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.explain.stages import Stages
+
 
 class LinearShapley:
-    """Shapley values of coefficients against weighted reference rows."""
+    """Shapley values of coefficients against weighted reference rows.
+
+    Attributes:
+        base: expected margin over the references.
+    """
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        self._coefficients = np.asarray(arrays["coefficients"], np.float64)
-        self._stages = [
-            tuple(np.asarray(arrays[f"stage_{part}"][level], np.float64) for part in _PARTS)
-            for level in range(len(arrays["stage_scale"]))
-        ]
-        references = self._staged(np.asarray(arrays["references"], np.float32))
-        self._centre = np.asarray(arrays["weights"], np.float64) @ references
-        self.base = float(arrays["base"]) + float(self._coefficients @ self._centre)
+        coefficients = np.asarray(arrays["coefficients"], np.float64)
+        self._coefficients = coefficients
+        self._stages = Stages(arrays, len(coefficients))
+        references = self._stages.apply(np.asarray(arrays["references"], np.float32))
+        centre = np.asarray(arrays["weights"], np.float64) @ references
+        self._centre = centre
+        self.base = float(arrays["base"]) + float(coefficients @ centre)
+        self._slope: NDArray[np.float64] | None = None
+        if self._stages.affine is not None:
+            factor, shift = self._stages.affine
+            self._slope = coefficients * factor
+            self._level = coefficients * (shift - centre)
 
-    def _staged(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Rows after clipping and scaling, as the graph does it."""
-        values = rows.astype(np.float64)
-        for lower, upper, offset, scale in self._stages:
-            values = (np.clip(values, lower, upper) - offset) * scale
-        return values
-
-    def explain(self, row: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Shapley value of each column, shape (width,); sums to margin minus ``base``."""
-        phi: NDArray[np.float64] = self._coefficients * (self._staged(row) - self._centre)
+    def explain(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Shapley value of each column, shape of ``rows``; each row's sum is margin minus base."""
+        if self._slope is not None:
+            return self._slope * rows + self._level
+        phi: NDArray[np.float64] = self._coefficients * (self._stages.apply(rows) - self._centre)
         return phi
-
-
-_PARTS = ("lower", "upper", "offset", "scale")

@@ -14,6 +14,7 @@ import signal
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from typing import Any
 
 import asyncpg
@@ -35,6 +36,11 @@ from serving.store import ArtifactStore
 
 ADVERSE = 1
 """``explain`` of a record whose reasons name what spoke against; other wishes get both sides."""
+IF_CHEAP = 3
+"""``explain`` of a record that is explained only while its model's explanations are cheap."""
+ASKED_FOR = 2
+COST_WEIGHT = 0.05
+"""Weight of one explanation in the mean cost of its package."""
 CHUNK_S = 5.0
 """A transaction explains for at most this long, so that a slow model shows progress."""
 FIRST_PAUSE_S = 0.05
@@ -51,6 +57,18 @@ SELECT id, received_at, endpoint, rule, package_digest, features, explain, reaso
    AND explain > 0 AND status = 200
  ORDER BY leaf LIMIT $6
 """
+ASKED = """
+SELECT q.record_id, q.received_at FROM audit_explain_requests AS q
+ ORDER BY q.requested_at LIMIT $1 FOR UPDATE SKIP LOCKED
+"""
+ONE = """
+SELECT r.id, r.received_at, r.endpoint, r.rule, r.package_digest, r.features, r.explain, r.reason,
+       r.leaf, r.retention_class
+  FROM unnest($1::uuid[], $2::timestamptz[]) AS q (id, at)
+  JOIN audit_records AS r ON r.id = q.id AND r.received_at = q.at
+ WHERE r.status = 200
+"""
+ANSWERED = "DELETE FROM audit_explain_requests WHERE record_id = ANY($1)"
 PROGRESS = "UPDATE audit_unexplained SET next_leaf = $2 WHERE batch = $1"
 DONE = "DELETE FROM audit_unexplained WHERE batch = $1"
 
@@ -99,6 +117,9 @@ def explain_row(row: Mapping[str, Any], explainers: Explainers, now_us: int) -> 
     if digest is None:  # no model decided: the rule is the reason
         why = row["reason"] or f"decided by rule {row['rule']}"
         return [*head, "rule", "rule", None, {}, (why,), None, "ok", None, now_us]
+    if SEALED_MARK in row["features"]:  # guessing around missing values would be a wrong reason
+        detail = "sensitive values are sealed: their key is destroyed, or not here"
+        return [*head, "none", "none", None, {}, (), None, "failed", detail, now_us]
     try:
         explainer = explainers.get(digest)
         features = explainer.model.features
@@ -115,6 +136,15 @@ def explain_row(row: Mapping[str, Any], explainers: Explainers, now_us: int) -> 
     return [
         *head, found.method, found.space, found.base, phi, reasons, found.residual,
         found.state, None, now_us,
+    ]  # fmt: skip
+
+
+def _skipped(row: Mapping[str, Any], cost_us: float, now_us: int) -> list[Any]:
+    """Values of an explanation that its endpoint wants only while it is cheap."""
+    detail = f"an explanation costs {cost_us / 1000:.1f} ms now; ask for it by the record's id"
+    return [
+        row["id"].bytes, row["received_at"], row["endpoint"], row["package_digest"] or "", "none",
+        "none", None, {}, (), None, "skipped", detail, now_us,
     ]  # fmt: skip
 
 
@@ -147,6 +177,8 @@ class ExplainerProcess:
             f"interlock explainer {settings.node}",
             deadline_s=settings.deadline_s + CHUNK_S,
         )
+        self._costs: dict[str, float] = {}
+        self._warm: set[str] = set()
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
@@ -178,6 +210,8 @@ class ExplainerProcess:
     async def _chunk(self, connection: asyncpg.Connection) -> bool:
         limit = self.settings.batch_rows
         async with connection.transaction():
+            if await self._asked(connection):
+                return True
             work = await connection.fetchrow(TAKE)
             if work is None:
                 return False
@@ -198,6 +232,26 @@ class ExplainerProcess:
         self.explained += len(explained)
         return True
 
+    async def _asked(self, connection: asyncpg.Connection) -> bool:
+        """Explain what people wait for; it goes before the rest."""
+        wanted = await connection.fetch(ASKED, self.settings.batch_rows)
+        if not wanted:
+            return False
+        ids = [row["record_id"] for row in wanted]
+        found = await connection.fetch(ONE, ids, [row["received_at"] for row in wanted])
+        rows = [{**dict(row), "explain": row["explain"] or ASKED_FOR} for row in found]
+        groups: dict[tuple[str, date], list[dict[str, Any]]] = {}
+        for row in await self._opened(connection, rows):
+            key = (row["retention_class"], day_of(row["received_at"]))
+            groups.setdefault(key, []).append(row)
+        for (retention_class, _), members in groups.items():
+            explained = await asyncio.to_thread(self._explain, members, forced=True)
+            work = {"retention_class": retention_class, "first_at": members[0]["received_at"]}
+            await self._store(connection, work, explained)
+        await connection.execute(ANSWERED, ids)
+        self.explained += len(rows)
+        return True
+
     async def _opened(
         self, connection: asyncpg.Connection, rows: Sequence[Mapping[str, Any]]
     ) -> list[dict[str, Any]]:
@@ -213,14 +267,38 @@ class ExplainerProcess:
             opened.append(values)
         return opened
 
-    def _explain(self, rows: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    def _explain(
+        self, rows: Sequence[Mapping[str, Any]], *, forced: bool = False
+    ) -> list[list[Any]]:
+        """Values of explanations for the first rows, as many as a chunk's time allows.
+
+        Args:
+            rows: records, opened.
+            forced: somebody waits for each of them: no limit of time or cost.
+        """
         until = self._monotonic() + CHUNK_S
         explained = []
         for row in rows:
-            explained.append(explain_row(row, self._explainers, self._clock() // 1000))
-            if self._monotonic() > until:
+            now_us = self._clock() // 1000
+            digest = row["package_digest"] or ""
+            cost_us = self._costs.get(digest, 0.0)
+            if row["explain"] == IF_CHEAP and not forced and cost_us > self.settings.cheap_us:
+                explained.append(_skipped(row, cost_us, now_us))
+                continue
+            started = self._monotonic()
+            explained.append(explain_row(row, self._explainers, now_us))
+            self._note_cost(digest, (self._monotonic() - started) * 1e6)
+            if not forced and self._monotonic() > until:
                 break
         return explained
+
+    def _note_cost(self, digest: str, cost_us: float) -> None:
+        """Remember what an explanation of a package costs: a moving mean, its loading left out."""
+        known = self._costs.get(digest)
+        if known is None and digest not in self._warm:
+            self._warm.add(digest)  # the first one loads the package
+            return
+        self._costs[digest] = cost_us if known is None else known + (cost_us - known) * COST_WEIGHT
 
     async def _store(
         self, connection: asyncpg.Connection, work: Mapping[str, Any], rows: list[list[Any]]
