@@ -15,7 +15,8 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from router.errors import BodyError
 from router.wire.native import MAX_WORD, Row, shape_error
 from router.wire.v2_shapes import SUBJECT, Column, V2Plan
-from router.wire.v2_tensor import element_count, from_json, from_raw, scalar_json
+from router.wire.v2_single import single_row
+from router.wire.v2_tensor import element_count, from_json, from_raw
 
 Scalar = bool | int | float | str | None
 Parameters = dict[str, Scalar]
@@ -24,13 +25,19 @@ BINARY_SIZE = "binary_data_size"
 CONTEXT = "context."
 
 
+class TensorParameters(Struct, gc=False, frozen=True):
+    """What is said of one input; words that are not known are ignored."""
+
+    binary_data_size: int | None = None
+
+
 class InputTensor(Struct, gc=False):
     """One input of a request."""
 
     name: str
     shape: list[int]
     datatype: str
-    parameters: Parameters = {}
+    parameters: TensorParameters = TensorParameters()
     data: Raw | UnsetType = UNSET
 
 
@@ -51,11 +58,6 @@ class InferRequest(Struct):
 
 
 _decode = msgspec.json.Decoder(InferRequest).decode
-_members = msgspec.json.Decoder(dict[str, bool | int | float | str | None]).decode
-_ONE = ([1, 1], [1])
-_PLAIN = frozenset(b"0123456789+-.eEtruefalsn")
-QUOTE = ord('"')
-DECODING = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -106,7 +108,7 @@ def _raw_request(body: bytes, plan: V2Plan) -> InferRequest:
     width = len(plan.matrix)
     for datatype, size in (("FP32", 4), ("FP64", 8)):
         if width and len(body) == width * size:
-            tensor = InputTensor("input", [1, width], datatype, {BINARY_SIZE: len(body)})
+            tensor = InputTensor("input", [1, width], datatype, TensorParameters(len(body)))
             return InferRequest([tensor], parameters={"binary_data_output": True})
     raise BodyError(
         f"expected one FP32 or FP64 row of {width} numbers, got {len(body)} bytes"
@@ -122,7 +124,7 @@ def read_rows(call: InferRequest, tail: bytes, plan: V2Plan, max_rows: int) -> l
         BodyError: tensors that are not the endpoint's, or not of one batch size.
     """
     shared = _shared(call.parameters)
-    row = _single(call, tail, plan, shared)
+    row = single_row(call.inputs, tail, plan.columns, shared)
     if row is not None:
         return [row]
     columns, subjects, count = _columns(call, tail, plan)
@@ -145,46 +147,6 @@ def read_rows(call: InferRequest, tail: bytes, plan: V2Plan, max_rows: int) -> l
             )
         )
     return rows
-
-
-def _single(call: InferRequest, tail: bytes, plan: V2Plan, shared: Row) -> Row | None:
-    """The only row of a request by columns, without decoding a value; None when it is not one.
-
-    What is put together here is decoded by the endpoint's own decoder, which refuses whatever is
-    not one value per feature.
-    """
-    parts = []
-    names = set()
-    at = 0
-    for tensor in call.inputs:
-        column = plan.columns.get(tensor.name)
-        if column is None or tensor.datatype not in column.accepted:
-            return None
-        if tensor.shape not in _ONE:
-            return None
-        if tensor.data is UNSET:
-            size = tensor.parameters.get(BINARY_SIZE)
-            if size.__class__ is not int or size < 0:
-                return None
-            raw = tail[at : at + size]
-            at += size
-            value = scalar_json(tensor.datatype, raw, integral=column.integral)
-        else:
-            value = bytes(tensor.data).strip(b"[] \t\r\n")
-            if not value or (value[0] != QUOTE and not _PLAIN.issuperset(value)):
-                return None
-        if value is None:
-            return None
-        names.add(tensor.name)
-        parts.append(column.key + value)
-    if not parts or at != len(tail) or len(names) != len(parts):
-        return None
-    shared.features = Raw(b"{%b}" % b",".join(parts))
-    try:
-        _members(shared.features)
-    except DECODING:
-        return None
-    return shared
 
 
 def _shared(parameters: Parameters) -> Row:
@@ -243,13 +205,13 @@ def _columns(
 
 
 def _values(tensor: InputTensor, tail: bytes, at: int) -> tuple[list[Any], int]:
-    size = tensor.parameters.get(BINARY_SIZE)
+    size = tensor.parameters.binary_data_size
     if size is None:
         if tensor.data is UNSET:
             raise BodyError("expected data, got none", at=f"inputs.{tensor.name}")
         values = from_json(tensor.name, tensor.shape, tensor.datatype, bytes(tensor.data))
         return values, at
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0 or at + size > len(tail):
+    if size < 0 or at + size > len(tail):
         raise BodyError(
             f"expected a size within the {len(tail) - at} bytes that are left, got {size}",
             at=f"inputs.{tensor.name}.parameters.{BINARY_SIZE}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -67,6 +68,18 @@ def encode_answer(
     settled: Sequence[Settled],
 ) -> tuple[bytes, int | None]:
     """Body of an answer and the bytes of its JSON part (None when all of it is JSON)."""
+    if len(settled) == 1:
+        return _encode_one(call, content, chosen, settled[0])
+    return encode_general(call, content, chosen, settled)
+
+
+def encode_general(
+    call: InferRequest,
+    content: ReleaseContent,
+    chosen: Sequence[tuple[OutputTensor, bool]],
+    settled: Sequence[Settled],
+) -> tuple[bytes, int | None]:
+    """An answer of any number of rows."""
     outputs, tails = [], []
     for tensor, binary in chosen:
         values = _OUTPUT[tensor.name](settled, tensor)
@@ -90,6 +103,63 @@ def encode_answer(
     if not any(binary for _, binary in chosen):
         return encoded, None
     return b"".join((encoded, *tails)), len(encoded)
+
+
+def _encode_one(
+    call: InferRequest,
+    content: ReleaseContent,
+    chosen: Sequence[tuple[OutputTensor, bool]],
+    settled: Settled,
+) -> tuple[bytes, int | None]:
+    """The same bytes for one row, put together from parts that never change."""
+    outputs, tails = [], []
+    one = (settled,)
+    for tensor, binary in chosen:
+        values = _OUTPUT[tensor.name](one, tensor)
+        if binary:
+            raw = (
+                tensor.pack(*values) if tensor.pack is not None else to_raw(tensor.datatype, values)
+            )
+            tails.append(raw)
+            outputs.append(b'%b,"parameters":{"binary_data_size":%d}}' % (tensor.one, len(raw)))
+        else:
+            outputs.append(b'%b,"data":%b}' % (tensor.one, _encode(values)))
+    name = b"" if call.id is UNSET else b',"id":' + _encode(call.id)
+    encoded = b'{"model_name":%b,"model_version":"%d","outputs":[%b]%b,"parameters":{%b}}' % (
+        _encode(content.endpoint),
+        content.number,
+        b",".join(outputs),
+        name,
+        _one_facts(settled, content.policies.durability),
+    )
+    if not tails:
+        return encoded, None
+    return b"".join((encoded, *tails)), len(encoded)
+
+
+def _one_facts(settled: Settled, durability: str) -> bytes:
+    """Members of the parameters of one row."""
+    record_id, arm, _, _, decision, decision_rule, _ = settled
+    fixed = _fixed_facts(
+        arm.rule, arm.model, arm.version, arm.name, decision, decision_rule, arm.reason
+    )
+    return b'"durability":"%b","decision_id":"%b"%b' % (
+        durability.encode(),
+        uuid_text(record_id),
+        fixed,
+    )
+
+
+@lru_cache(maxsize=4096)
+def _fixed_facts(*values: str | int | None) -> bytes:
+    """Members that say which leaf answered; a table has a bounded number of them."""
+    found = dict(zip(_FACTS, values, strict=True))
+    found["variant"] = found["variant"] or None
+    given = {name: value for name, value in found.items() if value is not None}
+    return b"," + _encode(given)[1:-1] if given else b""
+
+
+_FACTS = ("rule", "model", "version", "variant", "decision", "decision_rule", "reason")
 
 
 def _facts(settled: Sequence[Settled], content: ReleaseContent) -> Parameters:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import struct
+from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
 
-from compiler.schema import CONTEXT_PREFIX, FeatureType, OutputSchema
+from compiler.schema import CONTEXT_PREFIX, Feature, FeatureType, OutputSchema
 from router.release.spec import ReleaseContent
+from router.wire.v2_single import Reader, readers
 
 SUBJECT = "_subject"
 INTEGERS = frozenset({"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"})
@@ -53,6 +57,8 @@ class Column(Struct, frozen=True):
         integral: floats without a fraction are read as integers.
         accepted: datatypes that it is read from.
         datatype: datatype that metadata states.
+        bit: its own bit, to see that no feature comes twice.
+        readers: how one value is read from binary data, by datatype.
     """
 
     name: str
@@ -60,14 +66,38 @@ class Column(Struct, frozen=True):
     integral: bool
     accepted: frozenset[str]
     datatype: str
+    bit: int
+    readers: dict[str, Reader]
 
 
 class OutputTensor(Struct, frozen=True):
-    """One output: its name, datatype, and the sizes behind the batch size."""
+    """One output.
+
+    Attributes:
+        name: as clients ask for it.
+        datatype: of its elements.
+        sizes: behind the batch size.
+        one: JSON of what is said of it for one row, its end left open.
+        pack: bytes of the values of one row, None for texts.
+    """
 
     name: str
     datatype: str
     sizes: tuple[int, ...] = ()
+    one: bytes = b""
+    pack: Callable[..., bytes] | None = None
+
+
+PACKED = {"FP32": "f", "FP64": "d", "INT64": "q"}
+
+
+def output_tensor(name: str, datatype: str, sizes: tuple[int, ...] = ()) -> OutputTensor:
+    """An output with the parts of its answers that never change."""
+    shape = ",".join(map(str, (1, *sizes)))
+    one = f'{{"name":"{name}","datatype":"{datatype}","shape":[{shape}]'.encode()
+    letter = PACKED.get(datatype)
+    pack = struct.Struct(f"<{math.prod(sizes)}{letter}").pack if letter else None
+    return OutputTensor(name, datatype, sizes, one, pack)
 
 
 class V2Plan(Struct, frozen=True):
@@ -86,25 +116,18 @@ class V2Plan(Struct, frozen=True):
     extra: tuple[OutputTensor, ...]
 
 
-EXTRA = tuple(OutputTensor(name, "BYTES") for name in ("id", "rule", "model", "decision_rule"))
+EXTRA = tuple(output_tensor(name, "BYTES") for name in ("id", "rule", "model", "decision_rule"))
 
 
 def v2_plan(content: ReleaseContent) -> V2Plan:
     """The tensors of a release."""
+    names = [name for name in content.features if not name.startswith(CONTEXT_PREFIX)]
     columns = {
-        name: Column(
-            name,
-            b'"%b":' % name.encode(),
-            feature.type == "int",
-            ACCEPTED[feature.type],
-            DATATYPE[feature.type],
-        )
-        for name, feature in content.features.items()
-        if not name.startswith(CONTEXT_PREFIX)
+        name: _column(name, content.features[name], 1 << place) for place, name in enumerate(names)
     }
     numeric = all(content.features[name].type in ("int", "float", "float32") for name in columns)
     decides = content.decision_table is not None
-    decision = (OutputTensor("decision", "BYTES"),)
+    decision = (output_tensor("decision", "BYTES"),)
     return V2Plan(
         columns,
         tuple(columns.values()) if numeric else (),
@@ -113,15 +136,28 @@ def v2_plan(content: ReleaseContent) -> V2Plan:
     )
 
 
+def _column(name: str, feature: Feature, bit: int) -> Column:
+    key, accepted = b'"%b":' % name.encode(), ACCEPTED[feature.type]
+    return Column(
+        name,
+        key,
+        feature.type == "int",
+        accepted,
+        DATATYPE[feature.type],
+        bit,
+        readers(key, feature, accepted),
+    )
+
+
 def output_tensors(schema: OutputSchema) -> tuple[OutputTensor, ...]:
     """Tensors of a model's outputs."""
     if schema.task == "regression":
-        return (OutputTensor("value", "FP32"),)
+        return (output_tensor("value", "FP32"),)
     if schema.task == "clustering":
-        return OutputTensor("cluster", "INT64"), OutputTensor("distance", "FP32")
+        return output_tensor("cluster", "INT64"), output_tensor("distance", "FP32")
     return (
-        OutputTensor("label", "BYTES"),
-        OutputTensor("probabilities", "FP32", (len(schema.classes),)),
+        output_tensor("label", "BYTES"),
+        output_tensor("probabilities", "FP32", (len(schema.classes),)),
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from router.errors import BodyError
 from router.wire.v2_shapes import DATATYPES, FLOATS, INTEGERS
+from router.wire.v2_single import LENGTH_BYTES
 
 NUMPY = {
     "BOOL": "?",
@@ -35,7 +36,6 @@ _SCALAR = {
     name: struct.Struct("<" + word)
     for name, word in (("INT64", "q"), ("INT32", "i"), ("FP64", "d"), ("FP32", "f"), ("BOOL", "?"))
 }
-LENGTH_BYTES = 4
 
 
 def element_count(name: str, shape: Sequence[int], datatype: str) -> int:
@@ -78,27 +78,6 @@ def from_raw(name: str, shape: Sequence[int], datatype: str, raw: bytes) -> list
             raise BodyError("expected finite numbers, got an infinity", at=f"inputs.{name}")
         return [None if math.isnan(value) else value for value in values]
     return values
-
-
-def scalar_json(datatype: str, raw: bytes, *, integral: bool) -> bytes | None:
-    """JSON of a tensor with one element; None when it is not one, or needs a closer look."""
-    if datatype == "BYTES":
-        if int.from_bytes(raw[:LENGTH_BYTES], "little") != len(raw) - LENGTH_BYTES:
-            return None
-        try:
-            return msgspec.json.encode(raw[LENGTH_BYTES:].decode())
-        except UnicodeDecodeError:
-            return None
-    layout = _SCALAR.get(datatype)
-    if layout is None or len(raw) != layout.size:
-        return None
-    value = layout.unpack(raw)[0]
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            return b"null" if math.isnan(value) else None
-        if integral and value.is_integer():
-            return b"%d" % int(value)
-    return msgspec.json.encode(value)
 
 
 def _texts(name: str, count: int, raw: bytes) -> list[Any]:
