@@ -23,6 +23,7 @@ from compiler.rules.engine import Engine
 from compiler.rules.finding import Finding
 from compiler.rules.pipeline import compile_rules
 from compiler.schema import FeatureMap, OutputSchema
+from interlock.commands.rules_import import import_rules
 
 REFUSED = 2
 ENGINES = ("reference", "scalar", "numpy", "index")
@@ -73,6 +74,9 @@ def rules() -> None:
 
     Example: interlock rules check table.txt --schema schema.json
     """
+
+
+rules.add_command(import_rules)
 
 
 @rules.command()
@@ -169,7 +173,7 @@ def load(file: Path, schema: Path | None, kind: str) -> CompiledRules:
     Raises:
         ProblemsError: everything wrong with the table or its schema.
     """
-    features, output = _read_schema(schema) if schema else (None, None)
+    features, output = read_schema(schema) if schema else (None, None)
     source = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     return compile_rules(
         source,
@@ -179,7 +183,12 @@ def load(file: Path, schema: Path | None, kind: str) -> CompiledRules:
     )
 
 
-def _read_schema(path: Path) -> tuple[FeatureMap, OutputSchema | None]:
+def read_schema(path: Path) -> tuple[FeatureMap, OutputSchema | None]:
+    """Features, and what the models answer, of a schema file.
+
+    Raises:
+        ProblemsError: not such a file.
+    """
     raw = path.read_bytes()
     try:
         document = msgspec.json.decode(raw)

@@ -22,6 +22,8 @@ from compiler.rules.cel.results import (
 )
 
 MIRROR = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+EXACT = 2**53
+"""Whole numbers up to here are doubles exactly."""
 _NUMBERS = frozenset({"int", "double", "float32"})
 _TEXT = {"==": "=", "!=": "!="}
 
@@ -85,7 +87,17 @@ def _inputs(left: Input, op: str, right: Input, at: str) -> ast.Condition:
         )
     if op not in _TEXT and pair & {"bool", "string"}:
         raise _unordered(left, op, at)
+    whole = left if left.kind == "int" else right
+    if len(pair) > 1 and "int" in pair and not _within_doubles(whole):
+        raise CelError(
+            "expected an int with min and max within 2**53 against a double, got one without",
+            at=at, hint="CEL rounds a larger int to a double before it compares",
+        )  # fmt: skip
     return ast.Compare(left.operand, cast("ast.CompareOp", _TEXT.get(op, op)), right.operand, at)
+
+
+def _within_doubles(item: Input) -> bool:
+    return item.bounds is not None and max(map(abs, item.bounds)) <= EXACT
 
 
 def _against(left: Input, op: str, value: Any, at: str) -> Constant | Failed | Test:
@@ -149,6 +161,11 @@ def _number(left: Input, op: str, value: Any, at: str) -> ast.Condition:
         raise CelError(
             "expected a finite number to compare with, got an infinite one", at=at,
             hint="every finite value is on one side of it",
+        )  # fmt: skip
+    if isinstance(value, float) != (left.kind in ("double", "float32")) and abs(value) > EXACT:
+        raise CelError(
+            f"expected numbers of one CEL type beyond 2**53, got {left.kind} and {value!r}", at=at,
+            hint="CEL rounds a larger int to a double before it compares",
         )  # fmt: skip
     if left.kind == "decimal":
         if isinstance(value, float) and decimal.Decimal(value) != decimal.Decimal(repr(value)):

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from compiler.rules import ast
 from compiler.rules.cel import arith, values
+from compiler.rules.cel.compare import EXACT
 from compiler.rules.cel.results import (
     Age,
     CelError,
@@ -16,7 +17,6 @@ from compiler.rules.cel.results import (
     Shifted,
 )
 
-_EXACT = 2**53
 _DOUBLE = frozenset({"double", "float32"})
 
 
@@ -92,7 +92,7 @@ def _whole(op: str, left: Result, right: Result, at: str) -> Input:
         )  # fmt: skip
     ends = [arith.PLAIN[op](a, b) for a in sides[0] for b in sides[1]]
     low, high = min(ends), max(ends)
-    if max(abs(low), abs(high)) > _EXACT:
+    if max(abs(low), abs(high)) > EXACT:
         raise CelError("expected int arithmetic within 2**53, got bounds beyond it", at=at)
     operand = ast.Arith(cast("ast.ArithOp", op), (_operand(left), _operand(right)), at)
     return Input(operand, "int", (low, high))

@@ -74,15 +74,20 @@ def cel_condition(
         for problem in error.problems:
             report(Problem(problem.code, problem.message, f"{at}@{problem.at}", problem.hint))
         return None
-    walker = _Translator(features, at)
+    walker = Translator(features, at)
     found = walker.whole(tree, depth)
     for problem in walker.problems:
         report(problem)
     return None if walker.problems else found
 
 
-class _Translator:
-    """Evaluates one text; problems in parts of ``&&`` and ``||`` are collected."""
+class Translator:
+    """Evaluates one text; problems in parts of ``&&`` and ``||`` are collected.
+
+    Attributes:
+        problems: what was found so far.
+        steps: parts evaluated so far.
+    """
 
     def __init__(self, features: FeatureMap, at: str) -> None:
         self.features, self.at = features, at
@@ -90,6 +95,7 @@ class _Translator:
         self.steps = 0
 
     def whole(self, tree: Node, depth: int) -> ast.Condition | None:
+        """The condition of a whole text, or None with problems."""
         at = self.place(tree)
         try:
             found = self.value(tree, {})
@@ -110,9 +116,11 @@ class _Translator:
         return ast.Truth(found.value, at)
 
     def place(self, node: Node) -> str:
+        """Where a node stands in the document."""
         return f"{self.at}@{node.at}"
 
     def spend(self, node: Node, steps: int = 1) -> None:
+        """Counts work against the limit of one text."""
         self.steps += steps
         if self.steps > MAX_STEPS:
             raise CelError(
@@ -138,6 +146,7 @@ class _Translator:
     # names, lists and maps ---------------------------------------------------------------------
 
     def name(self, node: Ident | Select | Index, names: dict[str, Any]) -> Result:
+        """A feature, a macro's variable, or an item of a constant."""
         path = scope.path_of(node)
         if path is not None and path.partition(".")[0] not in names:
             return scope.read(path, self.features, self.place(node))
@@ -161,6 +170,7 @@ class _Translator:
             return Failed(str(error), self.place(node))
 
     def list_of(self, node: Node, parts: list[Result]) -> Result:
+        """``[a, b]``."""
         for part in parts:
             if isinstance(part, Failed):
                 return part
@@ -169,6 +179,7 @@ class _Translator:
         return Items(tuple(parts))
 
     def map_of(self, node: MapOf, names: dict[str, Any]) -> Result:
+        """``{key: value}`` of constants."""
         pairs: list[tuple[Any, Any]] = []
         for key_node, value_node in node.items:
             key, value = self.value(key_node, names), self.value(value_node, names)
@@ -202,6 +213,7 @@ class _Translator:
     # operators and functions -------------------------------------------------------------------
 
     def call(self, node: Call, names: dict[str, Any]) -> Result:
+        """An operator, function, method or macro."""
         if node.target is not None and node.name in MACROS:
             found = expand(node, names, self.value)
             return self.weighed(node, found.value) if isinstance(found, Constant) else found
@@ -220,6 +232,7 @@ class _Translator:
         return self.apply(node, results)
 
     def known(self, node: Call) -> None:
+        """Refuses functions outside the subset."""
         operators = {*comparing.MIRROR, *_ARITHMETIC, "in", "!", "-_", "?:"}
         if node.target is None and (node.name in operators or node.name in functions.GLOBALS):
             return
@@ -233,6 +246,7 @@ class _Translator:
         )  # fmt: skip
 
     def apply(self, node: Call, parts: list[Result]) -> Result:
+        """An operator or function of evaluated parts, none of them failed."""
         for index, part in enumerate(parts):
             if isinstance(part, Choice):  # f(c ? a : b) is c ? f(a) : f(b)
                 arms = [
@@ -255,6 +269,7 @@ class _Translator:
         return self.function(node, parts)
 
     def logic(self, node: Call, names: dict[str, Any]) -> Result:
+        """``&&`` and ``||``; a faulty side is reported and the other still read."""
         parts = []
         for side in node.args:
             try:
@@ -266,6 +281,7 @@ class _Translator:
         return join(parts, self.place(node))
 
     def choice(self, node: Call, results: list[Result]) -> Result:
+        """``test ? first : second``."""
         at = self.place(node)
         test, first, second = as_test(results[0], at), results[1], results[2]
         if isinstance(test, Failed):
@@ -281,6 +297,7 @@ class _Translator:
         return Choice(test, first, second)
 
     def compared(self, node: Call, left: Result, right: Result) -> Result:
+        """``== != < <= > >=``, conditions and booleans included."""
         at = self.place(node)
         if isinstance(left, Test) or isinstance(right, Test):
             sides = [as_test(left, at), as_test(right, at)]
@@ -303,6 +320,7 @@ class _Translator:
         return comparing.compare(left, node.name, right, at)
 
     def member(self, node: Call, item: Result, group: Result) -> Result:
+        """``item in group``."""
         at = self.place(node)
         if isinstance(group, Items):
             return either([as_test(self.compared_item(node, item, part), at)
@@ -322,9 +340,11 @@ class _Translator:
         raise CelError("expected a feature before in, got another value", at=at)
 
     def compared_item(self, node: Call, item: Result, part: Result) -> Result:
+        """``item == part`` of a written-out list."""
         return self.compared(Call("==", None, node.args, node.at), item, part)
 
     def function(self, node: Call, parts: list[Result]) -> Result:
+        """A function of constants, or of a text feature."""
         at = self.place(node)
         if all(isinstance(part, Constant) for part in parts):
             try:
@@ -349,6 +369,7 @@ class _Translator:
         raise CelError(f"expected a constant in {node.name}, got a value of the row", at=at)
 
     def text_test(self, node: Call, subject: Input, part: Result) -> ast.Condition:
+        """``contains startsWith endsWith matches`` of a feature."""
         at = self.place(node)
         if not isinstance(part, Constant) or not isinstance(part.value, str):
             raise CelError(f"expected a literal text in {node.name}, got another value", at=at)
@@ -362,6 +383,7 @@ class _Translator:
         return ast.Text(subject.operand, _TEXT[node.name], text, at=at)
 
     def has(self, node: Call, names: dict[str, Any]) -> Result:
+        """``has(a.b)``: presence of a feature, or of a key in a constant map."""
         at = self.place(node)
         target = node.args[0] if len(node.args) == 1 else None
         if not isinstance(target, Select):

@@ -1,11 +1,13 @@
 """Values of constant CEL expressions, how they compare, and the errors they can end in.
 
 int is ``int`` (int64), uint :class:`Uint`, double ``float``, the rest as named below. Numbers of all
-three kinds lie on one number line; Python compares int with float exactly, as that asks for.
+three kinds lie on one number line; a whole number meets a double as the nearest double, which is
+what the public cases ask for near 2**63.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from msgspec import Struct
@@ -96,7 +98,7 @@ def equal(left: Any, right: Any) -> bool:
     """CEL's ``==``: numbers by value, other types only with their own, NaN with nothing."""
     left_kind, right_kind = kind(left), kind(right)
     if left_kind in NUMBERS and right_kind in NUMBERS:
-        return bool(left == right)
+        return number_order(left, right) == 0
     if left_kind != right_kind:
         return False
     if left_kind == "list":
@@ -118,11 +120,36 @@ def ordered(left: Any, op: str, right: Any) -> bool:
     numbers = left_kind in NUMBERS and right_kind in NUMBERS
     if not numbers and (left_kind != right_kind or left_kind not in _ORDERED):
         raise Failure(f"{op} does not compare {left_kind} with {right_kind}")
+    if numbers:
+        order = number_order(left, right)
+        if order is None:
+            return False
+        left, right = order, 0
     if op == "<":
         return bool(left < right)
     if op == "<=":
         return bool(left <= right)
     return bool(left > right) if op == ">" else bool(left >= right)
+
+
+def number_order(left: Any, right: Any) -> int | None:
+    """-1, 0 or 1 as left is less, equal or greater; None with a NaN."""
+    if isinstance(left, float) == isinstance(right, float):
+        if left != left or right != right:
+            return None
+        return int(left > right) - int(left < right)
+    if isinstance(left, float):
+        order = number_order(right, left)
+        return None if order is None else -order
+    if math.isnan(right):
+        return None
+    unsigned = isinstance(left, Uint)
+    if right < float(0 if unsigned else INT_MIN):
+        return 1
+    if right > float(UINT_MAX if unsigned else INT_MAX):
+        return -1
+    near = float(left)
+    return int(near > right) - int(near < right)
 
 
 def shown(value: Any) -> str:
