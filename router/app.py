@@ -83,8 +83,6 @@ async def answer_fast_route(plane: Plane, scope: Scope, receive: Receive, send: 
     answer = await settled_unless_gone(plane, head, soon, receive)
     if answer is None:
         return
-    if isinstance(answer, bytes) and plane.must_wait(head):
-        await plane.sync.wait()
     await send_answer(send, answer)
 
 

@@ -21,7 +21,8 @@ from router.arms import Arm, Split
 from router.desk import Desk
 from router.endpoint import DECODING, Endpoint, problems_error
 from router.errors import BodyError, DeadlineError, FeaturesError, ScoringError
-from router.problem import document, status_of
+from router.explaining import wish_of
+from router.problem import document, status_of, without_values
 from router.wire.native import Row
 from serving.audit.record import SCHEMA_VERSION, AuditRecord, encode_record
 
@@ -53,6 +54,8 @@ class Decider:
         features = endpoint.content.features
         self._protected = tuple(name for name in endpoint.plain.names if features[name].protected)
         self._sensitive = tuple(name for name in endpoint.plain.names if features[name].sensitive)
+        self._seal = desk.seal if self._sensitive else None
+        self._secret = frozenset(self._protected + self._sensitive)
         self._settle = self._make_settle()
 
     def one(self, row: Row, trail: Trail) -> Settled:
@@ -166,12 +169,11 @@ class Decider:
         buckets, bucket_slot, sum_slot = desk.buckets, meter.bucket_slot, meter.sum_slot
         slow_us = desk.slow_us
         durability, retention = policies.durability, policies.retention_class
-        explain_all = policies.explain == "all"
-        explain_adverse = policies.explain == "adverse"
+        wish = wish_of(policies)
         with_defaults = bool(endpoint.plain.defaults or endpoint.context.defaults)
         default_timeout_us = self._timeout_us
         undecided = decided[-1]
-        protected, sensitive = self._protected, self._sensitive
+        protected, sensitive, seal = self._protected, self._sensitive, self._seal
 
         def settle(  # noqa: PLR0917 - positional calls are the cheap ones
             row: Row, f: Any, c: Any, arm: Arm, out: Any, trail: Trail, infer_ns: int
@@ -210,6 +212,8 @@ class Decider:
                 if endpoint.context.defaults:
                     raw = b"{}" if row.context is UNSET else bytes(row.context)
                     defaults += endpoint.context.defaults_of(c, raw)
+            if seal is not None:
+                features = seal(features, sensitive, record_id)
             append(
                 encode_record(
                     AuditRecord(
@@ -240,7 +244,7 @@ class Decider:
                         None if out is None else outputs,
                         None,
                         elapsed_us,
-                        1 if row.explain or explain_all or (explain_adverse and adverse) else 0,
+                        wish(row.explain, adverse),
                         traceparent,
                         arm.reason,
                         1,
@@ -279,7 +283,7 @@ class Decider:
             return
         elapsed_us = (_perf() - trail[2]) // 1000
         record = self._record(row, trail, self._desk.next_id(trail[1]), elapsed_us, status)
-        record.error = _json(document(error))
+        record.error = _json(without_values(document(error), self._secret))
         self._append(encode_record(record))
 
     def _record(
@@ -287,6 +291,9 @@ class Decider:
     ) -> AuditRecord:
         key_id, received_ns, _, traceparent, idempotency = trail
         policies = self.endpoint.policies
+        features = bytes(row.features)
+        if self._seal is not None:
+            features = self._seal(features, self._sensitive, record_id)
         return AuditRecord(
             SCHEMA_VERSION,
             record_id,
@@ -309,7 +316,7 @@ class Decider:
             status,
             policies.durability,
             policies.retention_class,
-            bytes(row.features),
+            features,
             None if row.context is UNSET else bytes(row.context),
             (),
             None,

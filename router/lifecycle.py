@@ -32,7 +32,7 @@ from router.fastlane import protocol_for
 from router.handlers.fast import FAST_HANDLERS
 from router.idempotency import FolderStore, Idempotency, LazyRedisStore
 from router.ledger import RedisLedger
-from router.metrics.slots import Counters
+from router.metrics.slots import Counters, series
 from router.plane import Plane
 from router.rates import Rates
 from router.release.current import ReleaseLoader
@@ -40,6 +40,7 @@ from router.release.feed import Feed
 from router.release.load import ModelShelf
 from router.settings import RouterSettings
 from router.subject import ensure_subject_key, load_subject_key
+from serving.audit.seal import MasterKey, NodeSealer
 from serving.audit.segment import SegmentWriter
 from serving.store import ArtifactStore
 from serving.tls import Tls
@@ -80,6 +81,11 @@ class Worker:
         )
         self.hasher = load_subject_key(secret)
         self.root_public = read_root_key(settings.root_key)
+        self.sealer = (
+            NodeSealer(MasterKey.load(settings.master_key), settings.node)
+            if settings.master_key is not None
+            else None
+        )
         self.server: Server | None = None
         self._stopping = False
 
@@ -97,17 +103,15 @@ class Worker:
             self.server = server = self._server()
             store = await asyncio.to_thread(ArtifactStore.open, self.settings.artifact_store)
             shelf = ModelShelf(store, self.settings.models)
-            loader = ReleaseLoader(self.root_public, shelf)
+            loader = ReleaseLoader(
+                self.root_public, shelf, can_seal=self.settings.master_key is not None
+            )
             self.feed = Feed(self.plane, loader, port=self.listener.getsockname()[1])
             stack.callback(self.plane.refusals.flush, time.time_ns())
             had_copy = await self.feed.from_disk()
             await stack.enter_async_context(self._feeding(had_copy=had_copy))
             await stack.enter_async_context(task(self._tick(server), "tick"))
-            await stack.enter_async_context(
-                task(
-                    self.plane.sync.keep(self.settings.flush_ms / 1000, self.plane.flushes), "flush"
-                )
-            )
+            await stack.enter_async_context(task(self.plane.durability.run(), "durability"))
             await stack.enter_async_context(task(self.plane.rates.keep(), "rates"))
             if self._stopping:
                 return
@@ -138,6 +142,7 @@ class Worker:
                 counters,
                 self.hasher,
                 slow_ms=settings.slow_ms,
+                sealer=self.sealer,
             )
         finally:
             await asyncio.to_thread(spool.close)
@@ -236,6 +241,8 @@ class Worker:
         connections = counters.slot("interlock_connections")
         in_flight = counters.slot("interlock_in_flight")
         records = counters.slot("interlock_audit_records_total")
+        exposed = counters.slot(series("interlock_audit_exposed_records", worker=self.number))
+        exposure = counters.slot(series("interlock_audit_exposure_seconds", worker=self.number))
         spool = self.plane.desk.spool
         summary_at = time.monotonic() + SUMMARY_S
         due = time.monotonic() + TICK_S
@@ -250,6 +257,8 @@ class Worker:
             counters.values[connections] = len(state.connections)
             counters.values[in_flight] = len(state.tasks)
             counters.values[records] = spool.last_seq
+            counters.values[exposed], age_ms = self.plane.durability.exposed()
+            counters.values[exposure] = int(age_ms * 1000)
             self.plane.desk.log_slow()
             self.plane.desk.note_answers()
             if self.tls is not None:
@@ -319,6 +328,8 @@ def check_settings(settings: RouterSettings) -> None:
             ) from error
     if settings.subject_key is not None:
         load_subject_key(settings.subject_key)
+    if settings.master_key is not None:
+        MasterKey.load(settings.master_key)
     if settings.tls is not None:
         Tls(settings.tls)
     ArtifactStore.open(settings.artifact_store)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from compiler.errors import AppError
 from router.decide import Decider
 from router.desk import Desk
+from router.durability import HELD, Durability
 from router.endpoint import Endpoint
 from router.errors import BodyError, NotFoundError, ShedError, TooLargeError
 from router.head import Head
@@ -23,7 +24,6 @@ from router.rates import Rates
 from router.refusals import Refusals
 from router.release.current import EMPTY, Current
 from router.settings import RouterSettings
-from router.sync import GroupSync
 
 Answer = bytes | Reply
 """Bytes are the JSON body of a 200; everything else is a :class:`Reply`."""
@@ -61,8 +61,8 @@ class Plane:
         in_flight: requests in progress on the slow lane.
         rates: leases of keys that have a rate.
         shedder: turns requests away while the loop is late.
-        sync: forces records to disk.
-        waiting: endpoints whose answers wait for the disk.
+        durability: holds answers until their records are safe.
+        waiting: endpoints whose answers are held.
         on_swap: called after every swap.
 
     Args:
@@ -86,7 +86,7 @@ class Plane:
         self.in_flight = InFlight(settings.limits)
         self.rates = Rates(settings.workers)
         self.shedder = Shedder(settings.limits.shed_wait_ms)
-        self.sync = GroupSync(desk.spool)
+        self.durability = Durability(desk, desk.spool.folder, flush_ms=settings.flush_ms)
         self.waiting: frozenset[str] = frozenset()
         self.on_swap: list[Callable[[], None]] = []
         self.draining = False
@@ -114,30 +114,22 @@ class Plane:
         self.waiting = frozenset(
             name
             for name, endpoint in current.endpoints.items()
-            if endpoint.policies.durability == "strict"
+            if endpoint.policies.durability in HELD
         )
+        self.durability.serve(each.policies.durability for each in current.endpoints.values())
         for call in self.on_swap:
             call()
 
-    def takes_fast(self, head: Head) -> bool:
-        """Whether the answer to a fast route can be given at once, without waiting for anything."""
-        return not self.waiting or not self.must_wait(head)
+    async def durable(self, endpoint: Endpoint, started_ns: int) -> None:
+        """Return when what the endpoint recorded is as durable as it promises.
 
-    def flushes(self) -> bool:
-        """Whether an endpoint wants its records forced to disk in the background."""
-        return any(each.endpoint.policies.durability == "flush" for each in self.deciders.values())
-
-    def must_wait(self, head: Head) -> bool:
-        """Whether the answer is held until its record is on disk."""
-        if not self.waiting or head.route is None or head.route.name not in DECIDING:
-            return False
-        name = head.endpoint
-        if not name:
-            try:
-                name = self.current.keys.find(head.token).only
-            except AppError:
-                return False
-        return name in self.waiting
+        Raises:
+            ShedError: it is not, and the endpoint's deadline or the disk says it will not be.
+        """
+        policies = endpoint.policies
+        if policies.durability in HELD:
+            left_s = policies.timeout_ms / 1000 - (time.perf_counter_ns() - started_ns) / SECOND_NS
+            await self.durability.reached(policies.durability, max(left_s, 0.0), endpoint.name)
 
     def shed(self, head: Head) -> Reply | None:
         """The 503 of a request that would have waited too long, for the share that is shed."""
@@ -152,11 +144,13 @@ class Plane:
         try:
             if head.error is not None:
                 return self.refuse(head, head.error)
-            if not head.timing:
+            if not head.timing and not self.waiting:
                 return self._handlers[route.name](self, head, body)
             started = time.perf_counter_ns()
             answer = self._handlers[route.name](self, head, body)
-            if isinstance(answer, Later):
+            if route.name in DECIDING and head.bound.decider.endpoint.name in self.waiting:
+                answer = self._held(answer, head.bound.decider.endpoint)
+            if isinstance(answer, Later) or not head.timing:
                 return answer
             return timed(answer, time.perf_counter_ns() - started)
         except AppError as error:
@@ -164,6 +158,17 @@ class Plane:
         except Exception as error:
             self.desk.report("unexpected failure on %s", head.path, error)
             return self.refuse(head, INTERNAL)
+
+    def _held(self, answer: Soon, endpoint: Endpoint) -> Later:
+        """The same answer, when its record is safe."""
+
+        async def work() -> Answer:
+            found = await answer.work() if isinstance(answer, Later) else answer
+            await self.durable(endpoint, later.started_ns)
+            return found
+
+        later = Later(work)
+        return later
 
     def refuse(self, head: Head | None, error: AppError, *, close: bool = False) -> Reply:
         """The answer to a refused request, counted."""

@@ -98,9 +98,11 @@ async def stream(plane: Plane, head: Head, receive: Receive, send: Send) -> None
         count = 0
         async for group in _groups(lines):
             body = bytearray()
+            started = time.perf_counter_ns()
             for result in await _results(count, group, reader, bound, head):
                 body += write(result)
             count += len(group)
+            await plane.durable(bound.decider.endpoint, started)
             await send({"type": "http.response.body", "body": bytes(body), "more_body": True})
             await asyncio.sleep(0)
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -97,9 +97,14 @@ async def test_legal_hold_goes_before_erasure(source, sealed_settings, database_
         database_url,
         "INSERT INTO audit_retention VALUES ('default', 2555, 'policy', true)",
     )
+    writer = source.writer()
+    source.append(writer, subject_ref="k1:anna", features=PLAIN, sensitive=("income",))
+    await drain(sealed_settings)
+    writer.close()
     connection = await asyncpg.connect(database_url)
     with pytest.raises(SealingError, match="legal hold"):
         await erase(connection, "k1:anna", actor="dpo", reason="x")
+    assert await erase(connection, "k1:bert", actor="dpo", reason="x") == 0  # nothing is held
     await connection.close()
 
 
