@@ -19,7 +19,7 @@ from compiler.models.supported import by_class
 from compiler.models.trees import TreeArrays
 from compiler.schema import OutputSchema
 
-Method = Literal["linear", "tree", "permutation"]
+Method = Literal["linear", "tree", "distance", "permutation"]
 MEDOIDS = 10
 CANDIDATES = 200
 CUT_OFF = 0.5
@@ -60,6 +60,9 @@ def explain_file(
         if trees is not None and trees.value.size <= MAX_NODE_OUTPUTS:
             method = "tree"
             arrays.update(_tree_part(trees, lowered, output, target))
+        elif hasattr(lowered.estimator, "cluster_centers_"):
+            method = "distance"
+            arrays.update(_distance_part(lowered, mask))
         elif by_class(type(lowered.estimator).__name__).family == "linear":
             method = "linear"
             arrays.update(_linear_part(lowered, mask, output, target))
@@ -184,21 +187,39 @@ def _linear_part(
             intercepts = against_others(intercepts[None, :], place)
     whole = np.zeros(lowered.encoding.width)
     whole[slots] = coefficients[0]
-    stages = lowered.stages
+    return {
+        "coefficients": whole,
+        "base": intercepts[0],
+        "space": np.asarray("margin" if output.task == "classification" else "value"),
+        "link": np.asarray(link),
+        **_stage_part(lowered),
+    }
+
+
+def _distance_part(lowered: Lowered, slots: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
+    """Cluster centres over the staged row, and which columns they use."""
+    centres = np.asarray(lowered.estimator.cluster_centers_, np.float64)
     width = lowered.encoding.width
+    whole, used = np.zeros((len(centres), width)), np.zeros(width)
+    whole[:, slots], used[slots] = centres, 1.0
+    return {
+        "centres": whole,
+        "used": used,
+        "space": np.asarray("squared distance"),
+        **_stage_part(lowered),
+    }
+
+
+def _stage_part(lowered: Lowered) -> dict[str, NDArray[Any]]:
+    """The elementwise stages as vectors, shape (stages, width)."""
+    stages, width = lowered.stages, lowered.encoding.width
     stacked = {
         "stage_lower": [stage.lower for stage in stages],
         "stage_upper": [stage.upper for stage in stages],
         "stage_offset": [stage.offset for stage in stages],
         "stage_scale": [stage.scale for stage in stages],
     }
-    return {
-        "coefficients": whole,
-        "base": intercepts[0],
-        "space": np.asarray("margin" if output.task == "classification" else "value"),
-        "link": np.asarray(link),
-        **{key: np.asarray(part, np.float64).reshape(-1, width) for key, part in stacked.items()},
-    }
+    return {key: np.asarray(part, np.float64).reshape(-1, width) for key, part in stacked.items()}
 
 
 def describe(file: bytes) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Why the model said so: Shapley values per business feature, checked against the served answer.
 
 Explained is the margin (log-odds) of the favourable class; for forests, whose trees average
-probabilities, the probability itself; for regression the value. The residual between the
+probabilities, the probability itself; for regression the value; for clusters the squared distance
+to the row's own centre, which is a sum over columns. The residual between the
 explanation's sum and the margin of the *served* answer is part of every explanation; beyond its
 limit the explanation falls back to asking the graph and says ``mismatch``.
 """
@@ -23,14 +24,23 @@ from numpy.typing import NDArray
 from compiler.package import read_package
 from serving.encode import ROW_ERRORS
 from serving.engine import LoadedModel
+from serving.explain.distance import DistanceShapley
 from serving.explain.linear import LinearShapley
 from serving.explain.permutation import PermutationShapley
 from serving.explain.trees import TreeShapley
-from serving.types import Outputs, ScoreError
+from serving.types import Outputs, OutputTuple, ScoreError
 
 RESIDUAL_LIMIT = 1e-4
+SQUARED = "squared distance"
 FLOAT32_STEP = 2.0**-22  # a few roundings of a float32 probability
-Space = Literal["margin", "probability", "value", "distance"]
+
+
+EXACT: dict[str, type[LinearShapley | TreeShapley | DistanceShapley]] = {
+    "linear": LinearShapley,
+    "tree": TreeShapley,
+    "distance": DistanceShapley,
+}
+"""Methods that need not ask the graph."""
 
 
 class Explanation(Struct, frozen=True):
@@ -40,7 +50,7 @@ class Explanation(Struct, frozen=True):
         base: expected output over the reference rows.
         phi: contribution of each feature the model reads, one-hot columns summed.
         residual: distance between ``base + sum(phi)`` and the served answer's margin.
-        method: ``linear``, ``tree`` or ``permutation``.
+        method: ``linear``, ``tree``, ``distance`` or ``permutation``.
         space: what is added up.
         state: ``ok``, or ``mismatch`` when the exact arrays did not reproduce the answer.
         target: the explained class, empty unless classification.
@@ -62,7 +72,7 @@ class Explainer:
 
     Attributes:
         model: the loaded model, for the served answer.
-        method: ``linear``, ``tree`` or ``permutation``.
+        method: ``linear``, ``tree``, ``distance`` or ``permutation``.
         target: the explained class.
     """
 
@@ -82,11 +92,9 @@ class Explainer:
             self._owner[slots] = place
         self._row, self._encode, self._run = model.bind_row()
         self._kind = msgspec.defstruct("Values", [(name, Any) for name in self._slots])
-        self._exact: LinearShapley | TreeShapley | None = None
-        if self.method == "linear":
-            self._exact = LinearShapley(arrays)
-        elif self.method == "tree":
-            self._exact = TreeShapley(arrays)
+        self._exact: LinearShapley | TreeShapley | DistanceShapley | None = None
+        if self.method in EXACT:
+            self._exact = EXACT[self.method](arrays)
         self._references = np.asarray(arrays["references"], np.float32)
         self._weights = np.asarray(arrays["weights"], np.float64)
         self._fallback: PermutationShapley | None = None
@@ -97,20 +105,32 @@ class Explainer:
         Raises:
             AppError: a value does not fit the model; ``at`` names it.
         """
-        row, served = self._scored(feature_values)
+        row, answer = self._scored(feature_values)
+        served = self._output_of(answer)
         if self._exact is not None:
-            phi = self._by_feature(self._exact.explain(row))
-            residual = abs(self._exact.base + sum(phi.values()) - served)
+            base, columns = self._exactly(row, answer)
+            phi = self._by_feature(columns)
+            residual = abs(base + sum(phi.values()) - served)
             if residual <= self._limit(served):
-                return self._explanation(self._exact.base, phi, residual, served, "ok")
+                return self._explanation(base, phi, residual, served, "ok")
         permutation = self._permutation()
         phi = permutation.explain(row)
         residual = abs(permutation.base + sum(phi.values()) - served)
         state: Literal["ok", "mismatch"] = "ok" if self._exact is None else "mismatch"
         return self._explanation(permutation.base, phi, residual, served, state)
 
-    def _scored(self, values: Mapping[str, Any]) -> tuple[NDArray[np.float32], float]:
-        """The lowered row and the served output in the explained space."""
+    def _exactly(
+        self, row: NDArray[np.float32], answer: OutputTuple
+    ) -> tuple[float, NDArray[np.float64]]:
+        """Base and value of each column, without asking the graph."""
+        exact = self._exact
+        assert exact is not None
+        if isinstance(exact, DistanceShapley):
+            return exact.base(answer[0]), exact.explain(row, answer[0])
+        return exact.base, exact.explain(row)
+
+    def _scored(self, values: Mapping[str, Any]) -> tuple[NDArray[np.float32], OutputTuple]:
+        """The lowered row and the served answer."""
         holder = self._kind(**{name: values.get(name) for name in self._slots})
         try:
             self._encode(holder)
@@ -118,14 +138,17 @@ class Explainer:
             columns = {name: [values.get(name)] for name in self._slots}
             self._row[:] = self.model.encode_columns(columns, 1)[0]  # words the refusal
         answer = self._run()
-        row = self._row.copy()
+        return self._row.copy(), answer
+
+    def _output_of(self, answer: OutputTuple) -> float:
+        """A served answer in the explained space."""
         if self.space == "margin":
             shares = answer[1]
             rest = [log(max(p, 1e-30)) for i, p in enumerate(shares) if i != self._target]
-            return row, log(max(shares[self._target], 1e-30)) - sum(rest) / len(rest)
+            return log(max(shares[self._target], 1e-30)) - sum(rest) / len(rest)
         if self.space == "probability":
-            return row, answer[1][self._target]
-        return row, float(answer[-1])
+            return float(answer[1][self._target])
+        return float(answer[-1]) ** 2 if self.space == SQUARED else float(answer[-1])
 
     def _by_feature(self, phi: NDArray[np.float64]) -> dict[str, float]:
         """Columns summed back to the feature they came from."""
@@ -173,7 +196,7 @@ class Explainer:
 
 
 def explained_output(outputs: Outputs, target: int, space: str) -> NDArray[np.float64]:
-    """Margin, probability, value or distance of answers, shape (rows,).
+    """Margin, probability, value, distance or its square of answers, shape (rows,).
 
     A margin of several classes is ``log p_target`` minus the mean of the other logs; of two, the
     log-odds. Probabilities of exactly 0 or 1 count as the nearest float32 inside.
@@ -190,7 +213,8 @@ def explained_output(outputs: Outputs, target: int, space: str) -> NDArray[np.fl
         return outputs.values.astype(np.float64)
     if outputs.distances is None:
         raise ScoreError("nothing to explain")
-    return outputs.distances.astype(np.float64)
+    distances = outputs.distances.astype(np.float64)
+    return distances**2 if space == SQUARED else distances
 
 
 def load_explainer(folder: Path | str, *, expected_digest: str | None = None) -> Explainer:

@@ -5,11 +5,16 @@ from math import factorial
 
 import numpy as np
 import pytest
+from sklearn.cluster import KMeans
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from compiler.errors import AppError
+from compiler.models.build import build_package
 from compiler.package import read_package, write_package
-from compiler.schema import Feature
+from compiler.schema import Feature, OutputSchema
 from serving.explain.explainer import Explanation, load_explainer
+from serving.explain.paths import floor32
 from serving.explain.permutation import PermutationShapley
 from serving.explain.reasons import in_words
 from serving.explain.trees import TreeShapley
@@ -111,6 +116,81 @@ def test_tree_values_equal_the_definition():
         assert shapley.base + shapley.explain(row).sum() == pytest.approx(output, abs=1e-12)
 
 
+@pytest.mark.parametrize(("table", "pair_bits"), [(0, 8), (0, 0), (200, 8), (200, 0)])
+def test_short_and_long_paths_give_the_same_values(monkeypatch, table, pair_bits):
+    random = np.random.default_rng(5)
+    for _ in range(10):
+        trees = [random_tree(random, 12, 10) for _ in range(4)]
+        references = np.round(random.normal(size=(5, 12)), 1).astype(np.float32)
+        references[1, 3] = np.nan
+        given = arrays(trees, references, [0.3, 0.3, 0.2, 0.1, 0.1])
+        rows = np.round(random.normal(size=(5, 12)), 1).astype(np.float32)
+        rows[0, 0] = np.nan
+        tabled = TreeShapley(given)
+        with monkeypatch.context() as patch:
+            patch.setattr("serving.explain.trees.MAX_TABLE", table)
+            patch.setattr("serving.explain.paths.PAIR_BITS", pair_bits)
+            paired = TreeShapley(given)
+        assert paired.base == pytest.approx(tabled.base, abs=1e-12)
+        for row in rows:
+            np.testing.assert_allclose(paired.explain(row), tabled.explain(row), atol=1e-12)
+            output = sum(walk(tree, row) for tree in trees)
+            assert paired.base + paired.explain(row).sum() == pytest.approx(output, abs=1e-12)
+
+
+def test_bounds_compare_with_float32_as_the_number_itself():
+    for bound in (0.1, 0.3, -0.1, 1 / 3, 1e300, -1e300, 5e-46, 0.0, 16777217.0):
+        low = floor32(bound)
+        with np.errstate(over="ignore"):
+            near = (low, np.nextafter(low, np.float32(np.inf)), np.float32(bound))
+        for value in near:
+            assert (value <= low) == (float(value) <= bound)
+
+
+def clusters(tmp_path):
+    random = np.random.default_rng(3)
+    matrix = random.normal(size=(400, 5)).astype(np.float32) * [1, 10, 0.1, 5, 2]
+    matrix = matrix.astype(np.float32)
+    matrix[:200] += np.float32(3)
+    fitted = make_pipeline(StandardScaler(), KMeans(3, n_init=2, random_state=1)).fit(matrix)
+    info = build_package(
+        fitted,
+        matrix,
+        None,
+        features={f"x{place}": Feature("float") for place in range(5)},
+        output=OutputSchema("clustering"),
+        name="clusters",
+        version=1,
+        recipe=None,
+        lineage={},
+        contributors=(),
+        metrics={},
+        out_dir=tmp_path,
+    )
+    return info.path, matrix
+
+
+def test_squared_distance_to_the_own_centre_is_explained_exactly(tmp_path):
+    folder, matrix = clusters(tmp_path)
+    explainer = load_explainer(folder)
+    for row in matrix[::37]:
+        values = {f"x{place}": float(value) for place, value in enumerate(row)}
+        found = explainer.explain(values)
+        assert (found.method, found.state, found.space) == ("distance", "ok", "squared distance")
+        assert found.base + sum(found.phi.values()) == pytest.approx(found.output, rel=1e-4)
+        cluster = explainer.model.score_rows(row[None, :]).clusters[0]
+        parts = explainer._exact
+
+        def own(rows, cluster=cluster, parts=parts):
+            return parts._parts(parts._stages.apply(rows), parts._centres[cluster]).sum(axis=1)
+
+        asked = PermutationShapley(
+            own, {name: [n] for n, name in enumerate(values)}, explainer._references,
+            explainer._weights,
+        )  # fmt: skip
+        assert asked.explain(row) == pytest.approx(found.phi, abs=1e-6)
+
+
 def test_threshold_itself_goes_left():
     shapley = TreeShapley(arrays([stump(0, 0.5, 1.0, 9.0)], [[2.0]], [1.0]))
     assert shapley.explain(np.asarray([0.5], np.float32)).tolist() == [-8.0]
@@ -159,7 +239,7 @@ def test_exact_and_asked_explanations_agree_on_the_large_contributions(tmp_path,
 
 def test_arrays_of_another_model_are_found_out_and_the_graph_is_asked(tmp_path):
     explainer = load_explainer(signed_package(tmp_path).folder)
-    explainer._exact._coefficients = explainer._exact._coefficients * 1.5
+    explainer._exact._slope = explainer._exact._slope * 1.5
     found = explainer.explain(applicant(1))
     assert (found.state, found.method) == ("mismatch", "permutation")
     assert found.base + sum(found.phi.values()) == pytest.approx(found.output, abs=1e-9)

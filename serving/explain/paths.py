@@ -1,0 +1,263 @@
+"""Leaves of trees as the tests on their paths, and how a row passes them, in bits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import factorial
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from serving.types import ScoreError
+
+MAX_PATH = 63  # distinct columns on one path: one bit each
+PAIR_BITS = 8
+"""Up to this many columns on a path the shares of every pair of sets fit a table of 4 MB."""
+Bits = NDArray[np.unsignedinteger[Any]]
+Amounts = tuple[NDArray[np.intp], NDArray[np.float64]]
+"""Columns and what each gets, same shape (n, longest path)."""
+
+
+class Paths(Struct, frozen=True):
+    """Leaves with the columns on their paths; arrays of shape (leaves, longest path).
+
+    Attributes:
+        slots: column of the row, -1 where a path is shorter.
+        low: exclusive lower bound.
+        high: inclusive upper bound.
+        nan_in: whether NaN passes.
+        value: the leaf's value, shape (leaves,).
+        lengths: columns on the path, shape (leaves,).
+    """
+
+    slots: NDArray[np.int32]
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+    nan_in: NDArray[np.bool_]
+    value: NDArray[np.float64]
+    lengths: NDArray[np.intp]
+
+    def some(self, chosen: NDArray[np.bool_]) -> Paths:
+        """Some of the leaves, no wider than they need."""
+        width = max(int(self.lengths[chosen].max(initial=0)), 1)
+        return Paths(
+            self.slots[chosen, :width],
+            self.low[chosen, :width],
+            self.high[chosen, :width],
+            self.nan_in[chosen, :width],
+            self.value[chosen],
+            self.lengths[chosen],
+        )
+
+
+class Leaves:
+    """Some leaves, and the references that reach them.
+
+    Attributes:
+        expected: what the leaves give the references on average.
+        slots: columns on the paths, shape (leaves, depth); 0 where a path is shorter.
+        depth: columns on the longest path.
+    """
+
+    def __init__(
+        self, paths: Paths, references: NDArray[np.float32], weights: NDArray[np.float64]
+    ) -> None:
+        self.depth = paths.slots.shape[1]
+        size = next(bits for bits in (8, 16, 32, 64) if bits >= self.depth)
+        self._kind = np.dtype(f"uint{size}")
+        # places that a path does not use refuse every row: low = high
+        padded = ((0, 0), (0, size - self.depth))
+        self._places = np.pad(np.maximum(paths.slots, 0), padded).astype(np.intp)
+        self._low, self._high = np.pad(paths.low, padded), np.pad(paths.high, padded)
+        self._nan_in = np.pad(paths.nan_in, padded)
+        self.slots = np.ascontiguousarray(self._places[:, : self.depth])
+        self._full = self._packed(np.pad(paths.slots >= 0, padded))
+        self._gain, self._loss = shares(self.depth)
+        reached = np.stack(
+            [self._inside(row, missing=bool(np.isnan(row).any())) for row in references]
+        )
+        self.expected = float(weights @ ((reached == self._full) @ paths.value))
+        self._pair(reached, weights, paths.value)
+
+    def _packed(self, inside: NDArray[np.bool_]) -> Bits:
+        """One integer per leaf, one bit per path column."""
+        return np.packbits(inside.ravel(), bitorder="little").view(self._kind)
+
+    def _inside(self, row: NDArray[np.float32], *, missing: bool) -> Bits:
+        """For each leaf, one bit per path column: does the row satisfy the leaf's box there."""
+        given = row.take(self._places)
+        inside = given > self._low
+        inside &= given <= self._high
+        if missing:
+            inside |= np.isnan(given) & self._nan_in
+        return self._packed(inside)
+
+    def _pair(
+        self, reached: Bits, weights: NDArray[np.float64], value: NDArray[np.float64]
+    ) -> None:
+        """Each leaf with each way in which references pass its tests, their weight together."""
+        leaves = reached.shape[1]
+        leaf = np.tile(np.arange(leaves), len(reached))
+        theirs = reached.ravel()
+        order = np.lexsort((theirs, leaf))
+        leaf, theirs = leaf[order], theirs[order]
+        first = np.ones(len(leaf), bool)
+        first[1:] = (leaf[1:] != leaf[:-1]) | (theirs[1:] != theirs[:-1])
+        starts = np.flatnonzero(first)
+        weight = np.add.reduceat(np.repeat(weights, leaves)[order], starts)
+        self._leaf, self._theirs = leaf[starts], theirs[starts]
+        self._need = self._full[self._leaf] & ~self._theirs
+        self._share = weight * value[self._leaf]
+
+    def _alive(self, mine: Bits) -> tuple[NDArray[np.intp], Bits, Bits, NDArray[np.float64]]:
+        """Pairs whose leaf some coalition reaches: leaf, X, R and the value to share."""
+        passed = mine.take(self._leaf)
+        chosen = np.flatnonzero((passed & self._need) == self._need)
+        passed, theirs = passed.take(chosen), self._theirs.take(chosen)
+        return self._leaf.take(chosen), passed & ~theirs, theirs & ~passed, self._share.take(chosen)
+
+    def _shared(self, own: Bits, other: Bits, share: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Amount of each path column, shape (pairs, depth)."""
+        gains, losses = np.bitwise_count(own), np.bitwise_count(other)
+        amounts: NDArray[np.float64] = (
+            self._unpacked(own) * (share * self._gain[gains, losses])[:, None]
+        )
+        amounts += self._unpacked(other) * (share * self._loss[gains, losses])[:, None]
+        return amounts
+
+    def _unpacked(self, bits: Bits) -> NDArray[np.uint8]:
+        """One column per path column, shape (n, depth)."""
+        flat = np.unpackbits(bits.view(np.uint8), bitorder="little")
+        return flat.reshape(len(bits), 8 * self._kind.itemsize)[:, : self.depth]
+
+
+class TabledLeaves(Leaves):
+    """Leaves with short paths: one look-up each."""
+
+    def __init__(
+        self, paths: Paths, references: NDArray[np.float32], weights: NDArray[np.float64]
+    ) -> None:
+        super().__init__(paths, references, weights)
+        leaves = len(self._full)
+        table = np.zeros((leaves, 1 << self.depth, self.depth))
+        for mask in range(1 << self.depth):
+            leaf, own, other, share = self._alive(np.full(leaves, mask, self._kind))
+            np.add.at(table[:, mask], leaf, self._shared(own, other, share))
+        self._table = table.reshape(-1, self.depth)
+        self._starts = np.arange(leaves) << self.depth
+
+    def amounts(self, row: NDArray[np.float32], *, missing: bool) -> Amounts:
+        """Columns and amounts of every leaf.
+
+        Args:
+            row: the lowered row, shape (width,).
+            missing: it holds NaN.
+        """
+        places = self._starts + self._inside(row, missing=missing)
+        return self.slots, self._table.take(places, axis=0)
+
+
+class PairedLeaves(Leaves):
+    """Leaves with long paths: the pairs that a row's coalitions can reach are shared out."""
+
+    def __init__(
+        self, paths: Paths, references: NDArray[np.float32], weights: NDArray[np.float64]
+    ) -> None:
+        super().__init__(paths, references, weights)
+        self._sharing = pair_shares(self.depth) if self.depth <= PAIR_BITS else None
+
+    def amounts(self, row: NDArray[np.float32], *, missing: bool) -> Amounts:
+        """Columns and amounts of the pairs that count; arguments as for ``TabledLeaves``."""
+        leaf, own, other, share = self._alive(self._inside(row, missing=missing))
+        slots = self.slots.take(leaf, axis=0)
+        if self._sharing is None:
+            return slots, self._shared(own, other, share)
+        place = own.astype(np.intp) << self.depth
+        place |= other
+        amounts = self._sharing.take(place, axis=0)
+        amounts *= share[:, None]
+        return slots, amounts
+
+
+def pair_shares(depth: int) -> NDArray[np.float64]:
+    """Share of a leaf's value for each path column, by the sets X and R: shape (4**depth, depth).
+
+    Sets that overlap do not occur.
+    """
+    gain, loss = shares(depth)
+    masks = np.arange(1 << depth, dtype=np.uint16)
+    own, other = np.repeat(masks, 1 << depth), np.tile(masks, 1 << depth)
+    apart = (own & other) == 0
+    a, b = np.bitwise_count(own[apart]), np.bitwise_count(other[apart])
+    table = np.zeros((len(own), depth))
+    for place in range(depth):
+        bit = np.uint16(1 << place)
+        table[apart, place] = np.where(own[apart] & bit, gain[a, b], 0.0) + np.where(
+            other[apart] & bit, loss[a, b], 0.0
+        )
+    return table
+
+
+def shares(depth: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Share of a leaf's value for each column of X and of R, by their sizes (a, b)."""
+    gain = np.zeros((depth + 1, depth + 1))
+    loss = np.zeros((depth + 1, depth + 1))
+    for a in range(depth + 1):
+        for b in range(depth + 1 - a):
+            whole = factorial(a + b)
+            if a:
+                gain[a, b] = factorial(a - 1) * factorial(b) / whole
+            if b:
+                loss[a, b] = -factorial(a) * factorial(b - 1) / whole
+    return gain, loss
+
+
+def read_paths(arrays: Mapping[str, NDArray[Any]]) -> Paths:
+    """For each leaf the columns on its path with their bounds, padded to the longest path.
+
+    Raises:
+        ScoreError: a path is too long.
+    """
+    left, right = arrays["left"].tolist(), arrays["right"].tolist()
+    feature, threshold = arrays["feature"].tolist(), arrays["threshold"].tolist()
+    default_left, value = arrays["default_left"].tolist(), arrays["value"].tolist()
+    infinity = float("inf")
+    boxes: list[dict[int, tuple[float, float, bool]]] = []
+    values: list[float] = []
+    for start in arrays["offsets"].tolist()[:-1]:
+        stack: list[tuple[int, dict[int, tuple[float, float, bool]]]] = [(0, {})]
+        while stack:
+            node, box = stack.pop()
+            at = start + node
+            column = feature[at]
+            if column < 0:
+                boxes.append(box)
+                values.append(value[at])
+                continue
+            low, high, nan = box.get(column, (-infinity, infinity, True))
+            cut, goes_left = threshold[at], default_left[at]
+            stack.append((left[at], {**box, column: (low, min(high, cut), nan and goes_left)}))
+            stack.append((right[at], {**box, column: (max(low, cut), high, nan and not goes_left)}))
+    depth = max((len(box) for box in boxes), default=0)
+    if depth > MAX_PATH:
+        raise ScoreError(f"a path tests {depth} columns; at most {MAX_PATH} can be explained")
+    shape = (len(boxes), max(depth, 1))
+    slots = np.full(shape, -1, np.int32)
+    low_bound, high_bound = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    nan_in = np.zeros(shape, bool)
+    for leaf, box in enumerate(boxes):
+        for place, (column, (low, high, nan)) in enumerate(box.items()):
+            slots[leaf, place] = column
+            low_bound[leaf, place], high_bound[leaf, place] = floor32(low), floor32(high)
+            nan_in[leaf, place] = nan
+    lengths = np.asarray([len(box) for box in boxes], np.intp)
+    return Paths(slots, low_bound, high_bound, nan_in, np.asarray(values, np.float64), lengths)
+
+
+def floor32(bound: float) -> np.float32:
+    """The largest float32 that is not above a number: every float32 compares with both alike."""
+    with np.errstate(over="ignore"):  # beyond float32 the neighbour of infinity is the bound
+        nearest = np.float32(bound)
+    return np.nextafter(nearest, np.float32(-np.inf)) if float(nearest) > bound else nearest
