@@ -78,12 +78,14 @@ class Node(Struct, frozen=True):
         root_key: public root key, base64.
         key: routing key for the endpoint.
         bodies: one request body per row of the data.
+        features: schema of the endpoint.
     """
 
     folder: Path
     root_key: str
     key: str
     bodies: tuple[bytes, ...]
+    features: FeatureMap
 
 
 def read_credit(path: Path) -> tuple[FeatureMap, dict[str, list[Any]], list[str]]:
@@ -177,7 +179,7 @@ def build_node(
     row = KeyRow("bench", hashlib.sha256(key.encode()).digest(), (ENDPOINT,), ("*",))
     cache = folder / "home" / "cache" / "router"
     write_snapshot(cache, [bundle], [row], sign_roster(roster, root), roster_version=1)
-    return Node(folder, b64(root.public), key, _bodies(columns))
+    return Node(folder, b64(root.public), key, _bodies(columns), features)
 
 
 def _package(  # noqa: PLR0917 - one call, just below the data it takes

@@ -11,9 +11,12 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec import Struct
 
+from loadtest.bench.credit import ENDPOINT
 from loadtest.errors import LoadTestError
+from loadtest.payloads import encode_v2
 from loadtest.plan import Load, Plan, Sender, Template
 from loadtest.preflight import preflight
 from loadtest.processes import execute
@@ -22,6 +25,7 @@ from loadtest.schedule import constant
 from loadtest.summary import summarise
 
 if TYPE_CHECKING:
+    from loadtest.bench.credit import Node
     from loadtest.bench.node import Server
 
 _WRK_RATE = re.compile(r"(\d+) requests in ([0-9.]+)(us|ms|s|m)")
@@ -29,11 +33,44 @@ _WRK_BAD = re.compile(r"Non-2xx or 3xx responses: (\d+)|Socket errors: (.*)")
 
 
 class Requests(Struct, frozen=True):
-    """What is sent to a server."""
+    """What is sent to a server.
+
+    Attributes:
+        path: where it goes.
+        bodies: in turn.
+        headers: of every request.
+        content_type: of every body.
+        own: headers of each body, aligned with ``bodies``; empty for none.
+    """
 
     path: str
     bodies: tuple[bytes, ...]
     headers: tuple[tuple[str, str], ...] = ()
+    content_type: str = "application/json"
+    own: tuple[tuple[tuple[str, str], ...], ...] = ()
+
+
+def v2_requests(
+    node: Node, headers: tuple[tuple[str, str], ...], *, binary: bool, rows: int = 1
+) -> Requests:
+    """The node's rows in the Open Inference Protocol, a tensor per feature.
+
+    Args:
+        node: whose rows and schema.
+        headers: of every request.
+        binary: tensors as binary data behind the JSON part.
+        rows: per request.
+    """
+    source = [msgspec.json.decode(body) for body in node.bodies]
+    parts = [source[at : at + rows] for at in range(0, len(source) - rows + 1, rows)]
+    made = [encode_v2(part, node.features, binary=binary) for part in parts]
+    return Requests(
+        f"/v2/models/{ENDPOINT}/infer",
+        tuple(each.data for each in made),
+        headers,
+        made[0].content_type,
+        tuple(each.headers for each in made),
+    )
 
 
 class Sample(Struct, frozen=True):
@@ -72,10 +109,16 @@ class Result(Struct, frozen=True):
 
 def make_plan(server: Server, requests: Requests, load: Load, cpu: int, connections: int) -> Plan:
     """A plan of the own generator, on one core."""
+    own = requests.own or ((),) * len(requests.bodies)
     templates = tuple(
-        Template(build_request(server.target, requests.path, body, headers=requests.headers))
-        for body in requests.bodies
-    )
+        Template(
+            build_request(
+                server.target, requests.path, body, headers=requests.headers + more,
+                content_type=requests.content_type,
+            )
+        )
+        for body, more in zip(requests.bodies, own, strict=True)
+    )  # fmt: skip
     sender = Sender(cpus=(cpu,), connections=connections)
     return Plan((server.target,), templates, load, sender=sender)
 
@@ -94,7 +137,7 @@ def saturate(
 ) -> Sample:
     """Closed loop as fast as the server answers, and what each request cost it."""
     before = server.cpu_s()
-    if client == "wrk":
+    if client == "wrk" and not requests.own:
         done, elapsed, errors = _wrk(server, requests, seconds, cpu, connections)
     else:
         load = Load(constant(0, seconds), closed=connections)
@@ -171,7 +214,7 @@ def _wrk(
 
 def _lua(requests: Requests) -> str:
     """A wrk script; long brackets keep every byte of a body as it is."""
-    lines = ['wrk.method = "POST"', 'wrk.headers["Content-Type"] = "application/json"']
+    lines = ['wrk.method = "POST"', f'wrk.headers["Content-Type"] = "{requests.content_type}"']
     lines += [
         f"wrk.headers[ [==[{name}]==] ] = [==[{value}]==]" for name, value in requests.headers
     ]
