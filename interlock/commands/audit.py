@@ -15,6 +15,7 @@ import click
 import msgspec
 
 from compiler.errors import AppError
+from interlock.commands.audit_acts import ACTS
 from interlock.present import show_rows
 from interlock.remote import Remote, remote_command
 from interlock.settings import read_environment
@@ -62,6 +63,10 @@ def audit() -> None:
     """Query, export and verify the evidence."""
 
 
+for act in ACTS:
+    audit.add_command(act)
+
+
 def filters(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that narrow a query or an export."""
     for name, kind, text in (
@@ -82,6 +87,8 @@ def filters(command: Callable[..., Any]) -> Callable[..., Any]:
 @audit.command()
 @filters
 @click.option("--subject", help="Whom the decisions are about.")
+@click.option("--outcome", help="Label of what came of them.")
+@click.option("--override", help="What a person decided instead.")
 @SINCE
 @UNTIL
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most.")

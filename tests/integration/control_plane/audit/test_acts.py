@@ -15,7 +15,10 @@ from serving.audit.seal import MasterKey, NodeSealer
 from serving.explain.process import ExplainerProcess
 from serving.settings import ExplainerSettings, ShipperSettings
 from tests.builders import applicant, signed_package
+from tests.integration.control_plane.test_terminal import terminal
 from tests.spool import Source, drain, fetch
+
+__all__ = ["terminal"]
 
 PLAIN = b'{"income":52000.50,"purpose":"car"}'
 
@@ -182,3 +185,18 @@ async def test_record_that_is_not_there_is_neither_revealed_nor_explained(staff)
             "POST", f"/audit/records/{missing}/{act}", {"reason": "look"}
         )
         assert (answer.status, answer.code) == (404, "record.unknown")
+
+
+async def test_acts_from_a_terminal(terminal, records):
+    line = f"audit reveal {records[0]} --reason complaint"
+    assert '"income": 52000.5' in await terminal("compliance", line)
+    await terminal("compliance", "audit erase --subject anna --reason wish --yes")
+    assert "nobody can open it" in await terminal("compliance", line)
+    assert "pending" in await terminal(
+        "compliance", f"audit explain {records[1]} --wait 0", exits=1
+    )
+    set_it = "audit retention set default --keep-days 2555 --reason policy"
+    assert "2555" in await terminal("compliance", set_it)
+    assert "default" in await terminal("manager", "audit retention list")
+    assert "nothing was disposed of" in await terminal("manager", "audit retention disposals")
+    assert "no such decisions" in await terminal("manager", "audit query --outcome defaulted")
