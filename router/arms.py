@@ -9,6 +9,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from router.heavy import Heavy
+    from serving.explain.inline import Explain
 
 Scorer = Callable[[Any], tuple[Any, ...]]
 
@@ -24,6 +25,7 @@ class Arm:
         version: model version, None for a reject.
         package: package digest, None for a reject.
         score: scorer of one decoded row, None for a reject.
+        explain: explains a decoded row within the policy's cost, None where that costs more.
         heavy: how the same model is scored off the event loop, None when it is cheap.
         reason: why a reject rejects, None for a model.
         name: arm of a split, empty otherwise.
@@ -32,6 +34,7 @@ class Arm:
     """
 
     __slots__ = (
+        "explain",
         "head",
         "heavy",
         "infer_slot",
@@ -54,6 +57,7 @@ class Arm:
         package: str | None = None,
         score: Scorer | None = None,
         heavy: Heavy | None = None,
+        explain: Explain | None = None,
         reason: str | None = None,
         name: str = "",
     ) -> None:
@@ -63,6 +67,7 @@ class Arm:
         self.package = package
         self.score = score
         self.heavy = heavy
+        self.explain = explain
         self.reason = reason
         self.name = name
         self.head = b""

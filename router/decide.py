@@ -21,7 +21,8 @@ from router.arms import Arm, Split
 from router.desk import Desk
 from router.endpoint import DECODING, Endpoint, problems_error
 from router.errors import BodyError, DeadlineError, FeaturesError, ScoringError
-from router.explaining import wish_of
+from router.explained import explained
+from router.explaining import ADVERSE, wish_of
 from router.problem import document, status_of, without_values
 from router.wire.native import Row
 from serving.audit.record import SCHEMA_VERSION, AuditRecord, encode_record
@@ -205,6 +206,7 @@ class Decider:
             if elapsed_us > limit_us:
                 raise DeadlineError(f"expected an answer within {limit_us // 1000} ms")
             record_id = next_id(received_ns)
+            wished = wish(row.explain, adverse)
             features = bytes(row.features)
             defaults: tuple[str, ...] = ()
             if with_defaults:
@@ -244,7 +246,7 @@ class Decider:
                         None if out is None else outputs,
                         None,
                         elapsed_us,
-                        wish(row.explain, adverse),
+                        wished,
                         traceparent,
                         arm.reason,
                         1,
@@ -259,6 +261,8 @@ class Decider:
             values[sum_slot] += elapsed_us
             values[arm.slots[decision_index]] += 1
             values[arm.infer_slot] += infer_ns
+            if row.explain:
+                tail = explained(tail, arm, f, adverse=wished == ADVERSE)
             return record_id, arm, out, outputs, decision, decision_rule, tail
 
         return settle
@@ -371,11 +375,6 @@ def native_answer(row: Row, settled: Settled) -> bytes:
             asked,
             arm.head,
             outputs,
-            tail if not row.explain else pending(tail),
+            tail,
         )
     )
-
-
-def pending(tail: bytes) -> bytes:
-    """The end of an answer whose explanation is made near-line."""
-    return tail[:-1] + b',"explanation":{"state":"pending"}}'

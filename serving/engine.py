@@ -24,6 +24,8 @@ from serving.runtime import Runtime
 from serving.types import Outputs, OutputTuple, ScoreError
 
 GOLDEN_TOLERANCE = 1e-6
+EXPLAIN_BYTES = 256 << 10
+"""Larger arrays are those of large forests, whose explanations are too costly for an answer."""
 Replay = Literal["bit-equal", "equal within 1e-6 (other CPU/runtime)"]
 
 
@@ -44,12 +46,15 @@ class LoadedModel:
         replay: how the golden rows came out.
         builder: person whose key signed the package, ``None`` when no trust was given.
         memory_bytes: resident memory that loading it took, 0 when nobody measured.
+        explain_file: what explains it, verified; None when the package carries none that is small.
     """
 
     def __init__(
         self, package: Package, builder: str | None, batching: BatchSettings | None = None
     ) -> None:
         self.memory_bytes = 0
+        explain = package.files.get("explain.npz", b"")
+        self.explain_file = explain if 0 < len(explain) <= EXPLAIN_BYTES else None
         self._batching = batching
         self._batcher: MicroBatcher | None = None
         manifest = package.manifest

@@ -7,6 +7,7 @@ in one thread at a time, off the event loop; a load that fails changes nothing.
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -56,8 +57,11 @@ class Registry:
         known = self._models.get(package.digest)
         if known is not None:
             return known
-        loaded, limit = self.memory_bytes, self.settings.memory_bytes
+        limit = self.settings.memory_bytes
         expected = estimate_bytes(len(package.files.get("model.onnx", b"")))
+        if self.memory_bytes + expected > limit:
+            gc.collect()  # models that only a cycle still holds are used by nobody
+        loaded = self.memory_bytes
         if loaded + expected > limit:
             raise MemoryLimitError(
                 f"{_mib(loaded)} of models are loaded, this one needs about {_mib(expected)}, "

@@ -30,6 +30,7 @@ from router.release.spec import ModelRef, ReleaseContent
 from router.release.verify import read_bundle, verify_model_approval, verify_release
 from router.wire.v2_shapes import v2_plan
 from serving.batching.batcher import MicroBatcher
+from serving.explain.inline import inline_explainer
 from serving.limits import INLINE_LIMIT_US
 from serving.registry import MemoryLimitError
 
@@ -162,6 +163,8 @@ def assemble(
     context = _decoders(content.features, context=True)
     versions = {ref.name: ref for ref in content.models}
     scorers = {name: model.bind(plain.struct) for name, model in models.items()}
+    limit_us = content.policies.explain_inline_us
+    explain = {name: inline_explainer(model, limit_us) for name, model in models.items()}
     heavy = {
         name: Heavy(model.bind_rows(plain.struct), model.batcher())
         for name, model in models.items()
@@ -183,6 +186,7 @@ def assemble(
             package=ref.package,
             score=scorers[name],
             heavy=heavy.get(name),
+            explain=explain[name],
             name=arm,
         )
 

@@ -41,6 +41,9 @@ class Policies(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tr
     policy, a request may ask for its explanation, and any record can be explained later."""
     explain_share: float = 0.01
     """Share of the others that ``sampled`` explains."""
+    explain_inline_us: int = 100
+    """A request that asks gets its explanation in the answer where the model's costs at most this,
+    measured when it is loaded; else, or with 0, near-line."""
     adverse_decisions: tuple[str, ...] = ("decline", "reject")
     """Decisions that are explained near-line without being asked for."""
     spool_full: Literal["shed", "drop_new"] = "shed"

@@ -97,6 +97,7 @@ class Explainer:
             self._exact = EXACT[self.method](arrays)
         self._references = np.asarray(arrays["references"], np.float32)
         self._weights = np.asarray(arrays["weights"], np.float64)
+        self._row[:] = self._references[0]
         self._fallback: PermutationShapley | None = None
 
     def explain(self, feature_values: Mapping[str, Any]) -> Explanation:
@@ -106,28 +107,44 @@ class Explainer:
             AppError: a value does not fit the model; ``at`` names it.
         """
         row, answer = self._scored(feature_values)
+        exact = self._exactly(row, answer)
+        if exact is not None:
+            return exact
         served = self._output_of(answer)
-        if self._exact is not None:
-            base, columns = self._exactly(row, answer)
-            phi = self._by_feature(columns)
-            residual = abs(base + sum(phi.values()) - served)
-            if residual <= self._limit(served):
-                return self._explanation(base, phi, residual, served, "ok")
         permutation = self._permutation()
         phi = permutation.explain(row)
         residual = abs(permutation.base + sum(phi.values()) - served)
         state: Literal["ok", "mismatch"] = "ok" if self._exact is None else "mismatch"
         return self._explanation(permutation.base, phi, residual, served, state)
 
-    def _exactly(
-        self, row: NDArray[np.float32], answer: OutputTuple
-    ) -> tuple[float, NDArray[np.float64]]:
-        """Base and value of each column, without asking the graph."""
+    @property
+    def is_exact(self) -> bool:
+        """Whether explanations come from arrays, without asking the graph."""
+        return self._exact is not None
+
+    def explain_struct(self, f: Any) -> Explanation | None:
+        """Explanation of a decoded struct that was scored; None when the arrays do not add up."""
+        self._encode(f)
+        return self.sample()
+
+    def sample(self) -> Explanation | None:
+        """Explanation of the row at hand, at first a reference: what its cost is measured with."""
+        return self._exactly(self._row, self._run())
+
+    def _exactly(self, row: NDArray[np.float32], answer: OutputTuple) -> Explanation | None:
+        """The explanation from the arrays; None when they do not reproduce the answer."""
         exact = self._exact
-        assert exact is not None
+        if exact is None:
+            return None
         if isinstance(exact, DistanceShapley):
-            return exact.base(answer[0]), exact.explain(row, answer[0])
-        return exact.base, exact.explain(row)
+            base, columns = exact.base(answer[0]), exact.explain(row, answer[0])
+        else:
+            base, columns = exact.base, exact.explain(row)
+        phi, served = self._by_feature(columns), self._output_of(answer)
+        residual = abs(base + sum(phi.values()) - served)
+        if residual > self._limit(served):
+            return None
+        return self._explanation(base, phi, residual, served, "ok")
 
     def _scored(self, values: Mapping[str, Any]) -> tuple[NDArray[np.float32], OutputTuple]:
         """The lowered row and the served answer."""

@@ -1,6 +1,7 @@
 """The native API beyond one prediction: rows, outcomes, overrides, repeats, streams."""
 
 import json
+from math import log
 from typing import Any
 from uuid import UUID
 
@@ -54,9 +55,26 @@ def test_whole_number_with_a_point_is_an_integer(port: int) -> None:
     assert post(port, "/v1/predict", body).status == 200
 
 
-def test_wish_for_an_explanation_is_noted(port: int) -> None:
-    found = post(port, "/v1/predict", {"features": world.row(3), "explain": True}).json
-    assert found["explanation"] == {"state": "pending"}
+def test_wanted_explanation_is_in_the_answer_where_it_is_cheap(port: int) -> None:
+    row = {name: value for name, value in world.row(3).items() if name != "purpose"}
+    for features in (world.row(3), {**row, "purpose": "car (used)", "credit_amount": 900}):
+        found = post(port, "/v1/predict", {"features": features, "explain": True}).json
+        explanation = found["explanation"]
+        assert explanation["state"] == "ok"
+        assert explanation["method"] in {"linear", "tree"}
+        good = found["outputs"]["probability"]["good"]
+        total = explanation["base"] + sum(explanation["phi"].values())
+        assert total == pytest.approx(log(good / (1 - good)), abs=1e-3)
+        assert explanation["residual"] <= 1e-3
+        assert explanation["reasons"]
+
+
+def test_rejection_is_explained_by_its_rule(port: int) -> None:
+    features = world.row(3, purpose="retraining", credit_amount=5000)
+    found = post(port, "/v1/predict", {"features": features, "explain": True}).json
+    assert found["explanation"] == {
+        "state": "ok", "method": "rule", "reasons": ["not for this purpose"],
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -224,3 +224,26 @@ def test_records_name_what_is_to_be_kept_apart_and_what_is_to_be_sealed(bench: A
         found.ask(msgspec.json.encode({"features": {"age": 40}}))
     marks = [(record.protected, record.sensitive) for record in found.records()]
     assert marks == [(("age",), ("income",))] * 2
+
+
+@pytest.mark.parametrize("limit_us", [0, 1])
+def test_explanation_beyond_the_policys_cost_comes_later(
+    bench: Callable[..., Bench], limit_us: int
+) -> None:
+    found = bench(policies(explain_inline_us=limit_us)).ask(world.body(3, explain=True))
+    assert found["explanation"] == {"state": "pending"}
+
+
+def test_failing_explanation_leaves_the_decision_and_its_record(
+    bench: Callable[..., Bench],
+) -> None:
+    def fail(f: Any, adverse: bool) -> None:
+        raise ArithmeticError(f, adverse)
+
+    asked = bench()
+    for arm in asked.endpoint.arms:
+        arm.explain = fail  # type: ignore[union-attr]
+    found = asked.ask(world.body(3, explain=True))
+    assert found["explanation"] == {"state": "pending"}
+    assert found["decision"]
+    assert [record.status for record in asked.records()] == [200]
