@@ -20,10 +20,19 @@ from compiler.rules.passes.order import order_parts
 from compiler.rules.passes.ranges import merge_ranges
 from compiler.rules.passes.share import shared_parts
 from compiler.rules.pipeline import compile_rules
-from tests.strategies import NOW_US, PLAIN, conditions, range_tables, sound_rows, tables, wild_rows
+from tests.strategies import (
+    NOW_US,
+    PLAIN,
+    conditions,
+    crowded,
+    range_tables,
+    sound_rows,
+    tables,
+    wild_rows,
+)
 
 SETTINGS = settings(
-    max_examples=60, deadline=None, derandomize=True, database=None,
+    max_examples=50, deadline=None, derandomize=True, database=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
@@ -76,7 +85,7 @@ def size(node):
 
 @pytest.mark.parametrize("name", PASSES)
 @SETTINGS
-@given(conditions(10), ROWS)
+@given(conditions(10) | crowded() | crowded(), ROWS)
 def test_pass_keeps_the_value_and_the_size(name, condition, rows):
     before = checked(condition)
     if name in ("ranges", "absorb", "order"):  # read what the passes before them leave
@@ -112,7 +121,7 @@ def test_disjuncts_say_the_same_in_bounded_number(condition, rows):
     assert all(value(again, row) is value(condition, row) for row in rows)
 
 
-@SETTINGS
+@settings(SETTINGS, max_examples=20)
 @given(range_tables(), ROWS, st.booleans())
 def test_a_rule_that_may_decide_has_a_box_with_the_row_in_it(table, rows, fallthrough):
     rules = compile_rules(table, features=PLAIN)
@@ -190,9 +199,9 @@ def test_costs_are_finite_and_shares_are_shares(condition):
 
 
 @SETTINGS
-@given(st.lists(conditions(3), min_size=2, max_size=4), ROWS, st.booleans())
+@given(crowded(), ROWS, st.booleans())
 def test_combined_sets_hold_what_all_or_any_of_them_hold(found, rows, every):
-    leaves = [optimise_condition(checked(each)) for each in found]
+    leaves = [optimise_condition(checked(each)) for each in found["rules"]]
     for name in PLAIN:
         sets = [
             values

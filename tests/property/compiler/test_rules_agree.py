@@ -81,7 +81,7 @@ def test_dict_binding_equals_reference_whatever_the_values(table, rows):
         assert rules.explain(row, NOW_US) == _explained(rules, row)
 
 
-@settings(SETTINGS, max_examples=40)
+@settings(SETTINGS, max_examples=25)
 @given(range_tables(), st.lists(sound_rows() | wild_rows(), min_size=1, max_size=8))
 def test_every_engine_equals_reference_on_tables_of_ranges(table, rows):
     rules = compile_rules(table, features=PLAIN)
