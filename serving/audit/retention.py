@@ -1,14 +1,15 @@
 """Days that are older than their class is kept: archived, proved, then dropped with a signed note.
 
-The order is the safety: the archive is written and forced to the disk, read back and verified
+The order is the safety: the archive is put into the artifact store, read back and verified
 against its proof, and only then does the database function detach and drop the day, after counting
 its rows once more. A legal hold, a class without a policy or a missing ledger key stops it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-import os
+import tempfile
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -20,8 +21,9 @@ from msgspec import Struct
 from compiler.errors import AppError
 from compiler.signing import KeyPair, sign
 from serving.audit.chain import DISPOSAL_TYPE
-from serving.audit.export import Selection, export, verify_export, write_proof
+from serving.audit.export import PROOF_SUFFIX, Selection, export, verify_export, write_proof
 from serving.audit.formats import ParquetSink, time_text
+from serving.blobs import BlobStore, file_digest
 
 DUE = "SELECT partition, retention_class, day FROM audit_disposable()"
 DISPOSE = "SELECT dispose_audit_partition($1, $2, $3, $4, $5)"
@@ -29,7 +31,6 @@ NOTE = """
 INSERT INTO audit_events (kind, actor, body, retention_class)
 VALUES ('partition.disposed', 'shipper', $1, $2)
 """
-READ_BYTES = 1 << 20
 
 
 class ArchiveError(AppError):
@@ -46,7 +47,7 @@ class Disposal(Struct, frozen=True):
         retention_class: its class.
         day: its day (UTC).
         rows: rows it held.
-        archive: where they are now, below the artifact store.
+        archive: name of the file in the artifact store that holds them now.
         archive_digest: ``sha256:<hex>`` of that file.
         disposed_at: RFC 3339 time.
     """
@@ -60,37 +61,31 @@ class Disposal(Struct, frozen=True):
     disposed_at: str
 
 
-def file_digest(path: Path) -> str:
-    """``sha256:<hex>`` of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(READ_BYTES):
-            digest.update(chunk)
-    return "sha256:" + digest.hexdigest()
-
-
 async def dispose_due(
-    connection: asyncpg.Connection, store: Path, key: KeyPair, clock: Callable[[], int]
+    connection: asyncpg.Connection, store: BlobStore, key: KeyPair, clock: Callable[[], int]
 ) -> list[Disposal]:
     """Archive and drop every day that its policy lets go.
 
     Args:
         connection: prepared by ``link.prepare``, as the shipper.
-        store: local artifact store; archives go to ``audit/CLASS/DAY.parquet`` below it.
+        store: takes the archives, as ``audit/CLASS/DAY.DIGEST.parquet`` with their proofs.
         key: ledger key; signs each disposal, and its checkpoints must verify the archive.
         clock: wall clock in ns.
 
     Raises:
         ArchiveError: an archive did not verify; that day and the rest stay.
+        StoreError: the store did not take an archive; likewise.
     """
     done = []
     for row in await connection.fetch(DUE):
         partition, retention_class, day = row
-        path, rows = await _archive(connection, store, retention_class, day, key)
+        with tempfile.TemporaryDirectory(prefix="il-archive-") as folder:
+            name, digest, rows = await _archive(
+                connection, store, Path(folder), (retention_class, day), key
+            )
         disposal = Disposal(
-            partition, retention_class, day, rows, str(path.relative_to(store)),
-            file_digest(path), time_text(clock() // 1000),
-        )  # fmt: skip
+            partition, retention_class, day, rows, name, digest, time_text(clock() // 1000)
+        )
         statement = msgspec.json.encode(disposal)
         async with connection.transaction():
             await connection.execute(
@@ -103,27 +98,42 @@ async def dispose_due(
 
 
 async def _archive(
-    connection: asyncpg.Connection, store: Path, retention_class: str, day: date, key: KeyPair
-) -> tuple[Path, int]:
-    """Write the archive of a day, prove it; returns its path and number of rows."""
-    folder = store / "audit" / hashlib.sha256(retention_class.encode()).hexdigest()[:12]
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{day.isoformat()}.parquet"
+    connection: asyncpg.Connection,
+    store: BlobStore,
+    folder: Path,
+    place: tuple[str, date],
+    key: KeyPair,
+) -> tuple[str, str, int]:
+    """Put the archive of a class's day into the store and prove what came back from there.
+
+    Returns:
+        Its name in the store, its digest and its rows.
+    """
+    retention_class, day = place
+    draft = folder / "day.parquet"
     start = datetime.combine(day, time(), UTC)
     selection = Selection(
         since=start, until=start + timedelta(days=1), equal={"retention_class": retention_class}
     )
-    with path.open("wb") as file:
+    with draft.open("wb") as file:
         proof = await export(connection, selection, ParquetSink("records", file))
-        file.flush()
-        os.fsync(file.fileno())
-    write_proof(proof, path)
-    report = verify_export(path, {key.id: key.public})
+    proof_draft = write_proof(proof, draft)
+    digest = await asyncio.to_thread(file_digest, draft)
+    label = hashlib.sha256(retention_class.encode()).hexdigest()[:12]
+    name = f"audit/{label}/{day.isoformat()}.{digest.removeprefix('sha256:')[:16]}.parquet"
+    await asyncio.to_thread(store.put, name, draft)
+    await asyncio.to_thread(store.put, name + PROOF_SUFFIX, proof_draft)
+    # What counts is what the store gives back, not what was sent there.
+    kept = await asyncio.to_thread(store.fetch, name, folder / "kept")
+    await asyncio.to_thread(store.fetch, name + PROOF_SUFFIX, folder / "kept")
+    if await asyncio.to_thread(file_digest, kept) != digest:
+        raise ArchiveError("the store gave other bytes back", at=name)
+    report = await asyncio.to_thread(verify_export, kept, {key.id: key.public})
     trouble = [f"{each.what} {each.at}" for each in report.findings]
     if report.pending:
         trouble.append(f"{report.pending} batches are not chained yet")
     if proof.links and proof.links[-1].position > report.signed and not report.signed:
         trouble.append("no checkpoint covers it")
     if trouble:
-        raise ArchiveError("; ".join(trouble[:5]), at=str(path))
-    return path, report.rows
+        raise ArchiveError("; ".join(trouble[:5]), at=name)
+    return name, digest, report.rows

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import asyncpg
 
@@ -22,6 +21,7 @@ from serving.audit.retention import dispose_due
 from serving.audit.sequencer import sequence, sign_checkpoint
 from serving.audit.store import read_cursors
 from serving.audit.tail import Place, Spool
+from serving.blobs import BlobStore
 from serving.settings import ShipperSettings
 
 CLASSES = "SELECT audit_classes()"
@@ -109,11 +109,11 @@ class Upkeep:
     async def retention(self) -> None:
         """Archive and drop the days that their policy lets go; needs the ledger key."""
         key, store = self._key, self._settings.artifact_store
-        if key is None or not store or "://" in store:
+        if key is None or not store:
             return
         link = self._link("retention", LONG_S)
         try:
-            done = await link.use(lambda c: dispose_due(c, Path(store), key, self._clock))
+            done = await link.use(lambda c: dispose_due(c, BlobStore.open(store), key, self._clock))
         finally:
             await link.close()
         for each in done:

@@ -11,12 +11,18 @@ import pytest
 from compiler.signing import KeyPair, verify
 from serving.audit.certificate import certify
 from serving.audit.chain import DISPOSAL_TYPE
-from serving.audit.export import verify_export
+from serving.audit.export import PROOF_SUFFIX, verify_export
 from serving.audit.link import connect_once
 from serving.audit.online import verify_online
 from serving.audit.record import encode_record
 from serving.audit.retention import ArchiveError, dispose_due
+from serving.blobs import LocalBlobs, file_digest
+from serving.blobs_s3 import S3Blobs
+from serving.store import StoreError
+from tests.contract.test_artifact_store import call, credentials, s3_server
 from tests.spool import drain, fetch
+
+__all__ = ["credentials", "s3_server"]
 
 DAY_NS = 86_400_000_000_000
 
@@ -49,17 +55,30 @@ async def old_day(source, settings, ledger_key, tmp_path, database_url):
     writer.close()
 
 
+@pytest.fixture(params=["local", "s3"])
+def store(request, tmp_path):
+    if request.param == "local":
+        return LocalBlobs(tmp_path / "store")
+    request.getfixturevalue("credentials")
+    server = request.getfixturevalue("s3_server")
+    bucket = f"archive{abs(hash(str(tmp_path)))}"
+    call(server, "create_bucket", Bucket=bucket)
+    return S3Blobs(bucket, "bank", endpoint_url=server, deadline_s=20)
+
+
 async def dispose(url, store, key):
     return await connect_once(url, "test", lambda c: dispose_due(c, store, key, time.time_ns))
 
 
 async def test_old_day_is_archived_and_dropped_and_everything_still_adds_up(
-    old_day, role_url, database_url, ledger_key, tmp_path
+    old_day, role_url, database_url, ledger_key, tmp_path, store
 ):
-    done = await dispose(role_url("interlock_shipper"), tmp_path, ledger_key)
+    done = await dispose(role_url("interlock_shipper"), store, ledger_key)
     with_rows = [each for each in done if each.rows]
     assert [each.rows for each in with_rows] == [12]
-    archive = tmp_path / with_rows[0].archive
+    archive = store.fetch(with_rows[0].archive, tmp_path / "out")
+    store.fetch(with_rows[0].archive + PROOF_SUFFIX, tmp_path / "out")
+    assert file_digest(archive) == with_rows[0].archive_digest
     assert verify_export(archive, {ledger_key.id: ledger_key.public}).findings == []
     rows = await fetch(database_url, "SELECT count(*) FROM audit_records")
     assert rows[0][0] == 3
@@ -72,18 +91,18 @@ async def test_old_day_is_archived_and_dropped_and_everything_still_adds_up(
     assert report.disposed == 1
     certificate = await connect_once(database_url, "test", certify)
     assert certificate.complete
-    assert await dispose(database_url, tmp_path, ledger_key) == []
+    assert await dispose(database_url, store, ledger_key) == []
 
 
 async def test_legal_hold_keeps_everything(old_day, database_url, ledger_key, tmp_path):
     await fetch(database_url, "UPDATE audit_retention SET legal_hold = true")
-    assert await dispose(database_url, tmp_path, ledger_key) == []
+    assert await dispose(database_url, LocalBlobs(tmp_path), ledger_key) == []
 
 
 async def test_changed_day_is_not_dropped(old_day, database_url, ledger_key, tmp_path):
     await fetch(database_url, "UPDATE audit_records SET decision = 'x' WHERE seq = 3")
     with pytest.raises(ArchiveError, match="changed record"):
-        await dispose(database_url, tmp_path, ledger_key)
+        await dispose(database_url, LocalBlobs(tmp_path), ledger_key)
     assert (await fetch(database_url, "SELECT count(*) FROM audit_records"))[0][0] == 15
 
 
@@ -99,3 +118,25 @@ async def test_day_that_is_not_due_cannot_be_dropped_by_the_shipper(
             role_url("interlock_shipper"),
             "SELECT dispose_audit_partition($1, 3, 'x', 'x', NULL)", today[0]["name"],
         )  # fmt: skip
+
+
+async def test_store_that_is_away_drops_nothing(old_day, database_url, ledger_key, credentials):
+    away = S3Blobs("b", "", endpoint_url="http://127.0.0.1:9", deadline_s=0.2)
+    with pytest.raises(StoreError):
+        await dispose(database_url, away, ledger_key)
+    assert (await fetch(database_url, "SELECT count(*) FROM audit_records"))[0][0] == 15
+
+
+async def test_store_that_gives_other_bytes_back_drops_nothing(
+    old_day, database_url, ledger_key, tmp_path
+):
+    class Careless(LocalBlobs):
+        def put(self, name, file):
+            super().put(name, file)
+            if name.endswith(".parquet"):
+                with (self.root / name).open("ab") as kept:
+                    kept.write(b"x")
+
+    with pytest.raises(ArchiveError, match="other bytes"):
+        await dispose(database_url, Careless(tmp_path / "careless"), ledger_key)
+    assert (await fetch(database_url, "SELECT count(*) FROM audit_records"))[0][0] == 15
