@@ -24,14 +24,18 @@ IMPORTERS: dict[str, Callable[..., Imported]] = {
 
 
 @click.command("import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
+@click.argument(
+    "file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+)
 @click.option("--from", "source", type=click.Choice(sorted(IMPORTERS)), required=True)
 @click.option(
     "--schema",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help='Types of the fields: {"amount": {"type": "float"}, ...}. Without it they are inferred.',
 )
-@click.option("--then", default="true", show_default=True, help="Model where a bare condition holds.")
+@click.option(
+    "--then", default="true", show_default=True, help="Model where a bare condition holds."
+)
 @click.option("--else", "otherwise", default="false", show_default=True, help="Model where not.")
 def import_rules(
     *, file: Path, source: str, schema: Path | None, then: str, otherwise: str

@@ -18,8 +18,15 @@ from tests.conformance.tables import answers_of, one_rule
 
 OWN = CASES = Path(__file__).parent.parent / "data" / "cel.jsonl"
 OUTCOMES = CASES.with_name("cel_outcomes.tsv")
-TYPES = {"int": "int", "uint": "int", "double": "float", "bool": "bool", "string": "string",
-         "timestamp": "timestamp", "null": "string"}  # fmt: skip
+TYPES = {
+    "int": "int",
+    "uint": "int",
+    "double": "float",
+    "bool": "bool",
+    "string": "string",
+    "timestamp": "timestamp",
+    "null": "string",
+}
 
 
 class Outcome(Struct, frozen=True):
@@ -72,8 +79,10 @@ def _outcome(case: dict[str, Any]) -> Outcome:
 
 def passes(outcomes: list[Outcome]) -> str:
     """The pass table by file, in Markdown."""
-    lines = ["| file | boolean | pass | refused | errors refused | other values refused | wrong |",
-             "|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines = [
+        "| file | boolean | pass | refused | errors refused | other values refused | wrong |",
+        "|---|---|---|---|---|---|---|",
+    ]
     files = list(dict.fromkeys(outcome.case["file"] for outcome in outcomes))
     for file in [*files, "all"]:
         count = Counter((o.group, o.state) for o in outcomes if file in (o.case["file"], "all"))

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from compiler.errors import ProblemsError
 from compiler.rules.ast import ModelConsequent
+from compiler.rules.importers.infer import inferred
 from compiler.rules.importers.jsonlogic import import_jsonlogic
 from compiler.rules.pipeline import compile_rules
 from compiler.schema import Feature, FeatureMap
@@ -60,22 +61,23 @@ def run(cases: list[tuple[str, int, dict[str, Any]]]) -> list[Outcome]:
     return [Outcome(file, number, case, *judge(case)) for file, number, case in cases]
 
 
-def schema_of(data: Any) -> FeatureMap:
-    """Features of a case's data: its plain values, all of them nullable."""
+def schema_of(rule: Any, data: Any) -> FeatureMap:
+    """Features of a case, all nullable: plain values of its data, else what the rule compares."""
     types = {bool: "bool", int: "float", float: "float", str: "string"}
     fields = data.items() if isinstance(data, dict) else ()
-    return {
-        name: Feature(type=types[type(value)], nullable=True)
+    found = {
+        name: Feature(type=types[type(value)], nullable=True)  # type: ignore[arg-type]
         for name, value in fields
         if type(value) in types and name.isidentifier()
     }
+    return {**{name: feature for name, (feature, _) in inferred(rule).items()}, **found}
 
 
 def judge(case: dict[str, Any]) -> tuple[str, str]:
     """State and reason of a case."""
     data = case.get("data")
     try:
-        found = import_jsonlogic(case["rule"], schema_of(data))
+        found = import_jsonlogic(case["rule"], schema_of(case["rule"], data))
     except ProblemsError as error:
         return "refused", f"{error.problems[0].code}: {error.problems[0].message}"
     rules = compile_rules(found.document)
@@ -104,11 +106,16 @@ def _same(answer: Any, expected: Any) -> bool:
 
 def passes(outcomes: list[Outcome]) -> str:
     """The pass table by file, in Markdown."""
-    lines = ["| suite | cases | equal | refused | other answer, reported | silent difference |",
-             "|---|---|---|---|---|---|"]  # fmt: skip
+    lines = [
+        "| suite | cases | equal | refused | other answer, reported | silent difference |",
+        "|---|---|---|---|---|---|",
+    ]
     for file in [*dict.fromkeys(outcome.file for outcome in outcomes), "all"]:
         count = Counter(o.state for o in outcomes if file in (o.file, "all"))
-        cells = [sum(count.values()), *(count[s] for s in ("equal", "refused", "reported", "wrong"))]
+        cells = [
+            sum(count.values()),
+            *(count[s] for s in ("equal", "refused", "reported", "wrong")),
+        ]
         lines.append(f"| {file} | " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 

@@ -39,16 +39,18 @@ def compare(left: Result, op: str, right: Result, at: str) -> ast.Condition:
         if right.ns <= 0:
             return _within(Age(left.operand, "last"), _MIRROR[op], -right.ns, at)
         return _within(Age(left.operand, "next"), op, right.ns, at)
-    raise CelError("expected a timestamp feature against now and a duration, got other values",
-                   at=at)  # fmt: skip
+    raise CelError(
+        "expected a timestamp feature against now and a duration, got other values", at=at
+    )
 
 
 def _within(age: Age, op: str, span_ns: int, at: str) -> ast.Condition:
     if op not in ("<=", ">"):
         raise CelError(
-            f"expected <= or > against a span of time, got {op}", at=at,
+            f"expected <= or > against a span of time, got {op}",
+            at=at,
             hint="spans include their end: write now - x <= duration('24h')",
-        )  # fmt: skip
+        )
     if span_ns < 0 or span_ns % _SECOND:
         raise CelError("expected a span of whole seconds, not negative, got another", at=at)
     direction = "last" if age.direction == "last" else "next"

@@ -36,7 +36,7 @@ def compare(left: Result, op: str, right: Result, at: str) -> Constant | Failed 
     """
     if isinstance(left, Constant) and isinstance(right, Constant):
         return constants(left.value, op, right.value, at)
-    if isinstance(left, Constant) or isinstance(left, Shifted):
+    if isinstance(left, Constant | Shifted):
         left, op, right = right, MIRROR[op], left
     if isinstance(left, Length):
         return Test(_length(left, op, right, at), 2, 2)
@@ -91,8 +91,9 @@ def _inputs(left: Input, op: str, right: Input, at: str) -> ast.Condition:
     if len(pair) > 1 and "int" in pair and not _within_doubles(whole):
         raise CelError(
             "expected an int with min and max within 2**53 against a double, got one without",
-            at=at, hint="CEL rounds a larger int to a double before it compares",
-        )  # fmt: skip
+            at=at,
+            hint="CEL rounds a larger int to a double before it compares",
+        )
     return ast.Compare(left.operand, cast("ast.CompareOp", _TEXT.get(op, op)), right.operand, at)
 
 
@@ -138,7 +139,7 @@ def _unordered(left: Input, op: str, at: str) -> CelError:
     return CelError(f"expected == or != with a {left.kind} feature, got {op}", at=at)
 
 
-def _bool(left: Input, op: str, value: bool, at: str) -> ast.Condition:  # noqa: FBT001
+def _bool(left: Input, op: str, value: bool, at: str) -> ast.Condition:
     """CEL orders false before true; a row has only those two."""
     false, true = (
         values.equal(own, value) == (op == "==") if op in _TEXT else values.ordered(own, op, value)
@@ -153,26 +154,30 @@ def _number(left: Input, op: str, value: Any, at: str) -> ast.Condition:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise CelError(
             f"expected a number to compare with, got {values.kind(value)} {values.shown(value)}",
-            code="rule.type_mismatch", at=at,
-        )  # fmt: skip
+            code="rule.type_mismatch",
+            at=at,
+        )
     if isinstance(value, float) and math.isnan(value):
         return ast.Known(left.operand, op == "!=", at)
     if isinstance(value, float) and math.isinf(value):
         raise CelError(
-            "expected a finite number to compare with, got an infinite one", at=at,
+            "expected a finite number to compare with, got an infinite one",
+            at=at,
             hint="every finite value is on one side of it",
-        )  # fmt: skip
+        )
     if isinstance(value, float) != (left.kind in ("double", "float32")) and abs(value) > EXACT:
         raise CelError(
-            f"expected numbers of one CEL type beyond 2**53, got {left.kind} and {value!r}", at=at,
+            f"expected numbers of one CEL type beyond 2**53, got {left.kind} and {value!r}",
+            at=at,
             hint="CEL rounds a larger int to a double before it compares",
-        )  # fmt: skip
+        )
     if left.kind == "decimal":
         if isinstance(value, float) and decimal.Decimal(value) != decimal.Decimal(repr(value)):
             raise CelError(
-                f"expected a double that is exact in decimals, got {value!r}", at=at,
+                f"expected a double that is exact in decimals, got {value!r}",
+                at=at,
                 hint="a decimal has no equal among CEL's types; write the rule in the text form",
-            )  # fmt: skip
+            )
     elif left.kind != "int":
         return _float(left, op, value, at)
     plain = float(value) if isinstance(value, float) else int(value)

@@ -36,8 +36,9 @@ def binary(op: str, left: Result, right: Result, at: str) -> Result:
         return times
     kinds = {_kind(left), _kind(right)}
     if kinds <= _DOUBLE and op != "%":
-        return Input(ast.Arith(cast("ast.ArithOp", op), (_operand(left), _operand(right)), at),
-                     "double")  # fmt: skip
+        return Input(
+            ast.Arith(cast("ast.ArithOp", op), (_operand(left), _operand(right)), at), "double"
+        )
     if kinds == {"int"} and op in ("+", "-", "*"):
         return _whole(op, left, right, at)
     if kinds == {"int"}:
@@ -87,9 +88,10 @@ def _whole(op: str, left: Result, right: Result, at: str) -> Input:
     sides = (_bounds(left), _bounds(right))
     if sides[0] is None or sides[1] is None:
         raise CelError(
-            "expected ints with declared min and max in arithmetic, got one without", at=at,
+            "expected ints with declared min and max in arithmetic, got one without",
+            at=at,
             hint="CEL computes in int64, this language in float64; bounds show that both agree",
-        )  # fmt: skip
+        )
     ends = [arith.PLAIN[op](a, b) for a in sides[0] for b in sides[1]]
     low, high = min(ends), max(ends)
     if max(abs(low), abs(high)) > EXACT:

@@ -160,6 +160,6 @@ FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
 METHODS = frozenset({"size", "contains", "startsWith", "endsWith", "matches"})
 GLOBALS = frozenset(FUNCTIONS) - {"contains", "startsWith", "endsWith"}
 TYPE_WORDS = frozenset(
-    "bool int uint double string bytes list map type null_type".split()
-    + ["google.protobuf.Timestamp", "google.protobuf.Duration"]
+    {"bool", "int", "uint", "double", "string", "bytes", "list", "map", "type", "null_type"}
+    | {"google.protobuf.Timestamp", "google.protobuf.Duration"}
 )

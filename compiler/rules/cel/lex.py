@@ -29,10 +29,13 @@ class Token(Struct, frozen=True):
 
 
 RESERVED = frozenset(
-    "as break const continue else for function if import let loop package namespace return var void"
-    " while in".split()
+    {"as", "break", "const", "continue", "else", "for", "function", "if", "import"}
+    | {"in", "let", "loop", "namespace", "package", "return", "var", "void", "while"}
 )
-_QUOTED = r"""'''(?:[^\\]|\\.)*?'''|\"\"\"(?:[^\\]|\\.)*?\"\"\"|'(?:[^'\\\r\n]|\\.)*'|"(?:[^"\\\r\n]|\\.)*\""""
+_QUOTED = (
+    r"""'''(?:[^\\]|\\.)*?'''|\"\"\"(?:[^\\]|\\.)*?\"\"\"|"""
+    r"""'(?:[^'\\\r\n]|\\.)*'|"(?:[^"\\\r\n]|\\.)*\""""
+)
 _RAW = r"""'''.*?'''|\"\"\".*?\"\"\"|'[^'\r\n]*'|"[^"\r\n]*\""""
 _TOKEN = re.compile(
     rf"""(?P<space>[ \t\r\n\f]+|//[^\n]*)

@@ -42,7 +42,9 @@ def expand(node: Call, names: dict[str, Any], evaluate: Evaluate) -> Result:
     if not isinstance(items, tuple):
         if isinstance(whole, Constant):
             return Failed(f"{node.name} needs a list", node.at)
-        raise CelError(f"expected a constant list before {node.name}, got another value", at=node.at)
+        raise CelError(
+            f"expected a constant list before {node.name}, got another value", at=node.at
+        )
     if len(node.args) not in ((2, 3) if node.name == "map" else (2,)):
         raise CelError(f"expected a variable and an expression in {node.name}", at=node.at)
     variable, *body = node.args
@@ -58,7 +60,7 @@ def expand(node: Call, names: dict[str, Any], evaluate: Evaluate) -> Result:
 def _collected(node: Call, items: tuple[Any, ...], rounds: list[list[Result]]) -> Result:
     kept: list[Any] = []
     for item, found in zip(items, rounds, strict=True):
-        keep: Result = Constant(True)  # noqa: FBT003
+        keep: Result = Constant(True)
         if node.name != "map" or len(found) == 2:
             keep = as_test(found[0], node.at)
         value = found[-1] if node.name == "map" else Constant(item)
@@ -66,8 +68,9 @@ def _collected(node: Call, items: tuple[Any, ...], rounds: list[list[Result]]) -
             if isinstance(part, Failed):
                 return part
             if not isinstance(part, Constant):
-                raise CelError(f"expected only constants in {node.name}, got a value of the row",
-                               at=node.at)  # fmt: skip
+                raise CelError(
+                    f"expected only constants in {node.name}, got a value of the row", at=node.at
+                )
         assert isinstance(keep, Constant)
         assert isinstance(value, Constant)
         if keep.value:

@@ -1,7 +1,7 @@
 r"""RE2 patterns, which CEL uses, as the safe subset of Python's.
 
-The two spell some things alike and mean them differently: ``\d \w \s \b`` are ASCII in RE2, ``$`` is
-the very end. Those are rewritten; what only one of the two has, or folds case, is refused.
+The two spell some things alike and mean them differently: ``\d \w \s \b`` are ASCII in RE2, ``$``
+is the very end. Those are rewritten; what only one of the two has, or folds case, is refused.
 """
 
 from __future__ import annotations

@@ -143,8 +143,9 @@ def _joined(
     flat: list[ast.Condition] = []
     for test in tests:
         inner = test.condition
-        flat.extend(inner.of if isinstance(inner, ast.And | ast.Or) and type(inner) is group
-                    else [inner])  # fmt: skip
+        flat.extend(
+            inner.of if isinstance(inner, ast.And | ast.Or) and type(inner) is group else [inner]
+        )
     depth = 1 + max(test.depth - (type(test.condition) is group) for test in tests)
     return sized(group(tuple(flat), at), 1 + sum(test.size for test in tests), depth, at)
 
@@ -179,13 +180,17 @@ def sized(condition: ast.Condition, size: int, depth: int, at: str) -> Test:
     if size > MAX_SIZE:
         raise CelError(
             f"expected at most {MAX_SIZE} conditions in one text, got more",
-            code="rule.too_large", at=at, hint="split it into several rules",
-        )  # fmt: skip
+            code="rule.too_large",
+            at=at,
+            hint="split it into several rules",
+        )
     if depth > limits.MAX_DEPTH:
         raise CelError(
             f"expected at most {limits.MAX_DEPTH} nested levels, got more",
-            code="rule.too_deep", at=at, hint="split it into several rules",
-        )  # fmt: skip
+            code="rule.too_deep",
+            at=at,
+            hint="split it into several rules",
+        )
     return Test(condition, size, depth)
 
 

@@ -48,12 +48,12 @@ def parse_moment(text: str) -> Moment:
         Failure: not such a text, or outside the years 1 to 9999.
     """
     found = _MOMENT.match(text)
+    if found is None:
+        raise Failure(f"{text[:40]!r} is no RFC 3339 time with offset")
     try:
-        if found is None:
-            raise ValueError
         base = dt.datetime.fromisoformat(found[1].upper()).replace(tzinfo=dt.UTC)
     except ValueError:
-        raise Failure(f"{text[:40]!r} is no RFC 3339 time with offset") from None
+        raise Failure(f"{text[:40]!r} is no day and time of the calendar") from None
     offset = 0
     if found[3]:
         hours, minutes = int(found[4]), int(found[5])

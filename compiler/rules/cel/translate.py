@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from compiler.errors import Problem, ProblemsError
 from compiler.rules import ast
+from compiler.rules.cel import calls, compute, functions, scope, values
 from compiler.rules.cel import compare as comparing
-from compiler.rules.cel import compute, functions, scope, values
 from compiler.rules.cel.macros import MACROS, expand
 from compiler.rules.cel.parse import parse
-from compiler.rules.cel.patterns import PatternError, to_python
 from compiler.rules.cel.results import (
     CelError,
     Choice,
@@ -22,7 +21,6 @@ from compiler.rules.cel.results import (
     Failed,
     Input,
     Items,
-    Length,
     Result,
     Test,
     as_test,
@@ -43,12 +41,6 @@ if TYPE_CHECKING:
 MAX_STEPS = 20_000
 """Parts evaluated for one text, macros written out and constants weighed."""
 _ARITHMETIC = frozenset("+-*/%")
-_TEXT: dict[str, ast.TextOp] = {
-    "contains": "contains",
-    "startsWith": "beginsWith",
-    "endsWith": "endsWith",
-    "matches": "matches",
-}
 
 
 def cel_condition(
@@ -96,24 +88,33 @@ class Translator:
 
     def whole(self, tree: Node, depth: int) -> ast.Condition | None:
         """The condition of a whole text, or None with problems."""
-        at = self.place(tree)
         try:
-            found = self.value(tree, {})
-            if isinstance(found, Constant) and not isinstance(found.value, bool):
-                raise CelError(
-                    f"expected a condition, got {values.kind(found.value)} "
-                    f"{values.shown(found.value)}",
-                    code="cel.not_a_condition", at=at, hint="compare it with something",
-                )  # fmt: skip
-            found = as_test(found, at)
-            if isinstance(found, Failed):
-                raise never(found)
-            if isinstance(found, Test):
-                return sized(found.condition, found.size, found.depth + depth - 1, at).condition
+            return self.judged(tree, depth)
         except CelError as error:
             self.problems.append(error.problem())
             return None
-        return ast.Truth(found.value, at)
+
+    def judged(self, tree: Node, depth: int) -> ast.Condition:
+        """The condition of a whole text.
+
+        Raises:
+            CelError: it is none, always fails, or stands too deep.
+        """
+        at = self.place(tree)
+        whole = self.value(tree, {})
+        if isinstance(whole, Constant) and not isinstance(whole.value, bool):
+            raise CelError(
+                f"expected a condition, got {values.kind(whole.value)} {values.shown(whole.value)}",
+                code="cel.not_a_condition",
+                at=at,
+                hint="compare it with something",
+            )
+        found = as_test(whole, at)
+        if isinstance(found, Failed):
+            raise never(found)
+        if isinstance(found, Constant):
+            return ast.Truth(found.value, at)
+        return sized(found.condition, found.size, found.depth + depth - 1, at).condition
 
     def place(self, node: Node) -> str:
         """Where a node stands in the document."""
@@ -125,8 +126,10 @@ class Translator:
         if self.steps > MAX_STEPS:
             raise CelError(
                 f"expected at most {MAX_STEPS} steps to write a text out, got more",
-                code="rule.too_large", at=self.place(node), hint="split it into several rules",
-            )  # fmt: skip
+                code="rule.too_large",
+                at=self.place(node),
+                hint="split it into several rules",
+            )
 
     def value(self, node: Node, names: dict[str, Any]) -> Result:
         """What a node comes to; ``names`` are the variables of macros around it."""
@@ -153,15 +156,15 @@ class Translator:
         if isinstance(node, Ident):
             return Constant(names[node.name])
         base = self.value(node.of, names)
-        key = (
-            Constant(node.name) if isinstance(node, Select) else self.value(node.key, names)
-        )
+        key = Constant(node.name) if isinstance(node, Select) else self.value(node.key, names)
         for part in (base, key):
             if isinstance(part, Failed):
                 return part
             if not isinstance(part, Constant):
-                raise CelError("expected a constant list or map before its key, got a value of the"
-                               " row", at=self.place(node))  # fmt: skip
+                raise CelError(
+                    "expected a constant list or map before its key, got a value of the row",
+                    at=self.place(node),
+                )
         assert isinstance(base, Constant)
         assert isinstance(key, Constant)
         try:
@@ -174,8 +177,9 @@ class Translator:
         for part in parts:
             if isinstance(part, Failed):
                 return part
-        if all(isinstance(part, Constant) for part in parts):
-            return self.weighed(node, tuple(part.value for part in parts))  # type: ignore[union-attr]
+        constants = [part.value for part in parts if isinstance(part, Constant)]
+        if len(constants) == len(parts):
+            return self.weighed(node, tuple(constants))
         return Items(tuple(parts))
 
     def map_of(self, node: MapOf, names: dict[str, Any]) -> Result:
@@ -187,8 +191,10 @@ class Translator:
                 if isinstance(part, Failed):
                     return part
                 if not isinstance(part, Constant):
-                    raise CelError("expected only constants in a map, got a value of the row",
-                                   at=self.place(node))  # fmt: skip
+                    raise CelError(
+                        "expected only constants in a map, got a value of the row",
+                        at=self.place(node),
+                    )
             assert isinstance(key, Constant)
             assert isinstance(value, Constant)
             if values.kind(key.value) not in ("int", "uint", "bool", "string"):
@@ -239,11 +245,12 @@ class Translator:
         if node.target is not None and node.name in functions.METHODS:
             return
         raise CelError(
-            f"expected a function of the subset, got {node.name}", code="cel.function",
+            f"expected a function of the subset, got {node.name}",
+            code="cel.function",
             at=self.place(node),
             hint="size contains startsWith endsWith matches has timestamp duration; int uint double"
             " string bytes bool type of constants",
-        )  # fmt: skip
+        )
 
     def apply(self, node: Call, parts: list[Result]) -> Result:
         """An operator or function of evaluated parts, none of them failed."""
@@ -266,7 +273,7 @@ class Translator:
         if node.name in _ARITHMETIC:
             found = compute.binary(node.name, parts[0], parts[1], at)
             return self.weighed(node, found.value) if isinstance(found, Constant) else found
-        return self.function(node, parts)
+        return calls.function(node.name, parts, self.place(node))
 
     def logic(self, node: Call, names: dict[str, Any]) -> Result:
         """``&&`` and ``||``; a faulty side is reported and the other still read."""
@@ -276,7 +283,7 @@ class Translator:
                 parts.append(as_test(self.value(side, names), self.place(side)))
             except CelError as error:
                 self.problems.append(error.problem())
-                parts.append(Test(ast.Truth(True, self.place(side))))  # noqa: FBT003
+                parts.append(Test(ast.Truth(True, self.place(side))))
         join = both if node.name == "&&" else either
         return join(parts, self.place(node))
 
@@ -323,8 +330,9 @@ class Translator:
         """``item in group``."""
         at = self.place(node)
         if isinstance(group, Items):
-            return either([as_test(self.compared_item(node, item, part), at)
-                           for part in group.parts], at)  # fmt: skip
+            return either(
+                [as_test(self.compared_item(node, item, part), at) for part in group.parts], at
+            )
         found = group.value if isinstance(group, Constant) else None
         if isinstance(found, values.Map):
             found = tuple(key for key, _ in found.pairs)
@@ -342,45 +350,6 @@ class Translator:
     def compared_item(self, node: Call, item: Result, part: Result) -> Result:
         """``item == part`` of a written-out list."""
         return self.compared(Call("==", None, node.args, node.at), item, part)
-
-    def function(self, node: Call, parts: list[Result]) -> Result:
-        """A function of constants, or of a text feature."""
-        at = self.place(node)
-        if all(isinstance(part, Constant) for part in parts):
-            try:
-                return Constant(functions.call(node.name, [part.value for part in parts]))  # type: ignore[union-attr]
-            except values.Failure as error:
-                return Failed(str(error), at)
-            except PatternError as error:
-                raise CelError(str(error), code="rule.regex", at=at) from None
-        if len(parts) != functions.FUNCTIONS[node.name][0]:
-            raise CelError(f"expected other arguments of {node.name}, got {len(parts)}", at=at)
-        subject = parts[0]
-        if node.name == "dyn":
-            return subject
-        if not isinstance(subject, Input) or subject.kind != "string":
-            raise CelError(
-                f"expected a text feature or constants in {node.name}, got another value", at=at
-            )
-        if node.name == "size":
-            return Length(subject.operand)
-        if node.name in _TEXT:
-            return Test(self.text_test(node, subject, parts[1]))
-        raise CelError(f"expected a constant in {node.name}, got a value of the row", at=at)
-
-    def text_test(self, node: Call, subject: Input, part: Result) -> ast.Condition:
-        """``contains startsWith endsWith matches`` of a feature."""
-        at = self.place(node)
-        if not isinstance(part, Constant) or not isinstance(part.value, str):
-            raise CelError(f"expected a literal text in {node.name}, got another value", at=at)
-        text = part.value
-        if node.name == "matches":
-            try:
-                text = to_python(text)
-            except PatternError as error:
-                raise CelError(str(error), code="rule.regex", at=at,
-                               hint="use contains, or a simpler pattern") from None  # fmt: skip
-        return ast.Text(subject.operand, _TEXT[node.name], text, at=at)
 
     def has(self, node: Call, names: dict[str, Any]) -> Result:
         """``has(a.b)``: presence of a feature, or of a key in a constant map."""

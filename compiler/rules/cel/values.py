@@ -1,8 +1,8 @@
 """Values of constant CEL expressions, how they compare, and the errors they can end in.
 
-int is ``int`` (int64), uint :class:`Uint`, double ``float``, the rest as named below. Numbers of all
-three kinds lie on one number line; a whole number meets a double as the nearest double, which is
-what the public cases ask for near 2**63.
+int is ``int`` (int64), uint :class:`Uint`, double ``float``, the rest as named below. Numbers of
+all three kinds lie on one number line; a whole number meets a double as the nearest double, which
+is what the public cases ask for near 2**63.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ TRUE: Condition = {"combinator": "and", "rules": [], "allowEmpty": True}
 FALSE: Condition = {"combinator": "or", "rules": [], "allowEmpty": False}
 
 
-def constant(value: bool) -> Condition:  # noqa: FBT001
+def constant(value: bool) -> Condition:
     """TRUE or FALSE."""
     return TRUE if value else FALSE
 

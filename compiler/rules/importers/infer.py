@@ -1,4 +1,4 @@
-"""Types of JsonLogic variables that no schema declares, from the literals they meet."""
+"""Types of JsonLogic variables without a schema, from the literals they meet."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from typing import Any
 
 from compiler.rules.importers.javascript import is_number
 from compiler.rules.importers.jsonlogic_terms import ARITHMETIC
-from compiler.schema import Feature, FeatureMap
+from compiler.rules.names import FEATURE_NAME
+from compiler.schema import Feature
 
 _COMPARE = frozenset({"==", "===", "!=", "!==", "<", "<=", ">", ">=", "in", "??"})
 
 
-def inferred(rule: Any, known: FeatureMap) -> dict[str, tuple[Feature, str]]:
-    """Feature and its wording per undeclared variable that meets literals of one kind only."""
+def inferred(rule: Any) -> dict[str, tuple[Feature, str]]:
+    """Feature and its wording per variable that meets literals of one kind only."""
     kinds: dict[str, set[str]] = {}
     stack: list[Any] = [rule]
     while stack:
@@ -35,7 +36,7 @@ def inferred(rule: Any, known: FeatureMap) -> dict[str, tuple[Feature, str]]:
                 kinds.setdefault(variable, set()).update(met)
     found: dict[str, tuple[Feature, str]] = {}
     for variable, words in kinds.items():
-        if variable not in known and len(words) == 1:
+        if len(words) == 1 and FEATURE_NAME.match(variable):
             (word,) = words
             found[variable] = Feature(type=word, nullable=True), f"a nullable {word}"  # type: ignore[arg-type]
     return found

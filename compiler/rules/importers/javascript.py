@@ -70,17 +70,20 @@ def compare(op: str, left: Any, right: Any) -> bool:
 
 
 def loose_equal(left: Any, right: Any) -> bool:
-    """``==``: equal after coercion to numbers; null equals only null, on which newer engines differ."""
+    """``==``: equal after coercion to numbers; null equals null, and beside 0 engines differ."""
     if _kind(left) == _kind(right):
         return bool(left == right)
     if left is None or right is None:
         other = right if left is None else left
-        if other in (0, ""):
+        if other in (0, "") or (isinstance(other, str) and _is_zero(other)):
             raise DialectError("null beside 0, false or an empty text")
-        if isinstance(other, str):
-            to_number(other)
         return False
     return to_number(left) == to_number(right)
+
+
+def _is_zero(text: str) -> bool:
+    text = text.strip()
+    return not text or (_DECIMAL.match(text) is not None and float(text) == 0)
 
 
 def _kind(value: Any) -> str:

@@ -6,18 +6,16 @@ allows, or refused; where the two languages still part, the difference is report
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from compiler.rules import limits
+from compiler.rules.importers.conditions import FALSE, Condition
 from compiler.rules.importers.infer import inferred
 from compiler.rules.importers.jsonlogic_terms import operation
 from compiler.rules.importers.jsonlogic_truth import TruthReader
 from compiler.rules.importers.report import Imported, RefusedError, Report, envelope
 from compiler.rules.pipeline import compile_rules
 from compiler.schema import FeatureMap
-
-if TYPE_CHECKING:
-    from compiler.rules.importers.conditions import Condition
 
 MAX_NESTING = 100
 
@@ -29,7 +27,8 @@ def import_jsonlogic(
 
     Args:
         rule: the decoded rule.
-        features: types of its variables; what is not there is inferred from its use, and reported.
+        features: types of its variables; without them they are inferred from their use, and
+            reported.
         then: model of a rule, or of a branch, that answers true.
         otherwise: model where it answers false.
 
@@ -41,11 +40,13 @@ def import_jsonlogic(
     if _depth(rule) > MAX_NESTING:
         report.refused("rule.too_deep", f"expected at most {MAX_NESTING} levels, got more", "$")
         report.close()
-    for name, (feature, why) in inferred(rule, known).items():
+    guessed = inferred(rule) if features is None else {}
+    for name, (feature, why) in guessed.items():
         known[name] = feature
         report.differs("jsonlogic.schema", f"{name} has no schema and is taken as {why}", "$")
     reader = _Cascade(known, report, then, otherwise)
-    conditions, default = [], reader.model(otherwise)
+    conditions: list[dict[str, Any]] = []
+    default = reader.model(otherwise)
     try:
         conditions, default = reader.cascade(rule, "$", 1)
     except RefusedError as error:
@@ -83,13 +84,15 @@ class _Cascade:
             return self.chain(found[1], f"{at}.{found[0]}", depth)
         if isinstance(node, str | bool) or node is None:
             return [], self.consequent(node, at)
-        return [self.rule(1, self.answer(node, at), self.model(self.then))], self.model(self.otherwise)
+        return [self.rule(1, self.answer(node, at), self.model(self.then))], self.model(
+            self.otherwise
+        )
 
     def chain(
         self, args: list[Any], at: str, depth: int
     ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """``if, then, if, then, ..., else``."""
-        rules = []
+        rules: list[dict[str, Any]] = []
         for place in range(0, len(args) - 1, 2):
             condition = self.condition(args[place], f"{at}[{place}]")
             consequent = self.branch(args[place + 1], f"{at}[{place + 1}]", depth)
@@ -100,8 +103,11 @@ class _Cascade:
 
     def condition(self, node: Any, at: str) -> Condition:
         """A condition; its reasons to refuse are noted and the reading goes on."""
-        (condition,) = self.reader.parts([node], at, 0)
-        return condition
+        try:
+            return self.reader.truth(node, at)
+        except RefusedError as error:
+            self.report.refusals.append(error.problem)
+            return FALSE
 
     def branch(self, node: Any, at: str, depth: int) -> dict[str, Any]:
         """A result: a model, or a nested cascade."""
@@ -123,9 +129,11 @@ class _Cascade:
         if not self.reader.boolean(node):
             self.reader.truth(node, at)  # an unknown operator is the better reason
             self.report.refused(
-                "jsonlogic.answer", "expected an answer that is a name, true or false, got another value",
-                at, "answer with the name of a model, as in {\"if\": [condition, \"model_a\", \"model_b\"]}",
-            )  # fmt: skip
+                "jsonlogic.answer",
+                "expected an answer that is a name, true or false, got another value",
+                at,
+                'answer with the name of a model, as in {"if": [condition, "model_a", "model_b"]}',
+            )
         return self.condition(node, at)
 
     def consequent(self, node: Any, at: str) -> dict[str, Any]:
@@ -135,10 +143,15 @@ class _Cascade:
         if isinstance(node, str) and node:
             return self.model(node)
         if node is None:
-            self.report.differs("jsonlogic.null", "null, JsonLogic's answer where no branch is taken, "
-                                "becomes a rejection", at)  # fmt: skip
+            self.report.differs(
+                "jsonlogic.null",
+                "null, JsonLogic's answer where no branch is taken, becomes a rejection",
+                at,
+            )
             return {"type": "reject", "reason": "no branch was taken"}
-        self.report.refused("jsonlogic.answer", "expected a name as the answer, got an empty text", at)
+        self.report.refused(
+            "jsonlogic.answer", "expected a name as the answer, got an empty text", at
+        )
         return self.model(self.otherwise)
 
     @staticmethod

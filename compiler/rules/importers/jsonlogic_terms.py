@@ -62,8 +62,12 @@ def operation(node: Any, at: str) -> tuple[str, list[Any]] | None:
         refuse("jsonlogic.shape", f"expected one operator in an object, got {len(node)} keys", at)
     ((name, args),) = node.items()
     if name in _LISTS and not isinstance(args, list):
-        refuse("jsonlogic.arguments", f"expected a list behind {name}, got another value",
-               f"{at}.{name}", "dialects differ on it")  # fmt: skip
+        refuse(
+            "jsonlogic.arguments",
+            f"expected a list behind {name}, got another value",
+            f"{at}.{name}",
+            "dialects differ on it",
+        )
     return name, args if isinstance(args, list) else [args]
 
 
@@ -90,7 +94,9 @@ class TermReader:
     def variable(self, name: str, args: list[Any], at: str) -> Var:
         """``{"var": "x"}``, with or without a default."""
         if not args or not isinstance(args[0], str) or (name == "val" and len(args) != 1):
-            refuse("jsonlogic.variable", "expected the name of one value, got a path or position", at)
+            refuse(
+                "jsonlogic.variable", "expected the name of one value, got a path or position", at
+            )
         if len(args) > 2:
             refuse("jsonlogic.arguments", f"expected a name and a default, got {len(args)}", at)
         feature = self.feature(args[0], at)
@@ -100,7 +106,8 @@ class TermReader:
         if feature.nullable:
             self.report.differs(
                 "jsonlogic.default",
-                f"an explicit null of {args[0]} takes the default {default!r} too; JsonLogic keeps the null",
+                f"an explicit null of {args[0]} takes the default {default!r} too; "
+                "JsonLogic keeps the null",
                 at,
             )
         return Var(args[0], feature, at, default)
@@ -109,9 +116,11 @@ class TermReader:
         """Declaration of a name."""
         if name not in self.features:
             refuse(
-                "rule.unknown_feature", f"expected a declared feature, got {name[:40]!r}", at,
+                "rule.unknown_feature",
+                f"expected a declared feature, got {name[:40]!r}",
+                at,
                 suggestion(name, self.features) or "give its type with a schema",
-            )  # fmt: skip
+            )
         return self.features[name]
 
     def _default(self, value: Any, at: str) -> Any:
@@ -128,16 +137,26 @@ class TermReader:
 
     def arithmetic(self, op: str, args: list[Any], at: str) -> Computed:
         """``+ - * / min max`` of numbers that are never missing."""
-        low = 1 if op in ("-",) else 2
+        low = 1 if op == "-" else 2
         if not low <= len(args) <= (2 if op in ("-", "/") else 20):
-            refuse("jsonlogic.arguments", f"expected two numbers of {op}, got {len(args)}", at,
-                   "with one argument it converts, and dialects differ")  # fmt: skip
+            refuse(
+                "jsonlogic.arguments",
+                f"expected two numbers of {op}, got {len(args)}",
+                at,
+                "with one argument it converts, and dialects differ",
+            )
         parts = [self.number(arg, f"{at}[{i}]") for i, arg in enumerate(args)]
         if op == "/" and parts[1].get("value", 0) == 0:
-            refuse("jsonlogic.division", "expected a constant other than 0 below /, got another value",
-                   at, "JsonLogic answers Infinity where this language answers UNKNOWN")  # fmt: skip
+            refuse(
+                "jsonlogic.division",
+                "expected a constant other than 0 below /, got another value",
+                at,
+                "JsonLogic answers Infinity where this language answers UNKNOWN",
+            )
         self.report.differs(
-            "jsonlogic.overflow", "results beyond float64 are UNKNOWN here, Infinity in JsonLogic", at
+            "jsonlogic.overflow",
+            "results beyond float64 are UNKNOWN here, Infinity in JsonLogic",
+            at,
         )
         if op in ("min", "max") or len(parts) <= 2:
             return Computed({"op": op, "args": parts}, at)
@@ -155,9 +174,16 @@ class TermReader:
             return {"value": term.value}
         if isinstance(term, Var) and term.feature.type in NUMBERS:
             if term.feature.nullable:
-                refuse("jsonlogic.null_arithmetic",
-                       f"expected a number that is never missing, got {term.name}, which is nullable",
-                       at, "dialects of JsonLogic compute with null in different ways")  # fmt: skip
+                refuse(
+                    "jsonlogic.null_arithmetic",
+                    f"expected a number that is never missing, got {term.name}, which is nullable",
+                    at,
+                    "dialects of JsonLogic compute with null in different ways",
+                )
             return {"field": term.name}
-        return refuse("jsonlogic.coercion", "expected a number in arithmetic, got another value", at,
-                      "JsonLogic would convert it at run time")  # fmt: skip
+        return refuse(
+            "jsonlogic.coercion",
+            "expected a number in arithmetic, got another value",
+            at,
+            "JsonLogic would convert it at run time",
+        )

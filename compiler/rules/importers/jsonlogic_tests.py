@@ -17,7 +17,6 @@ from compiler.rules.importers.conditions import (
     constant,
     either,
     leaf,
-    negated,
 )
 from compiler.rules.importers.javascript import DialectError, is_number
 from compiler.rules.importers.jsonlogic_terms import NUMBERS, Computed, Lit, Term, Var
@@ -26,8 +25,16 @@ from compiler.rules.importers.report import Report, refuse
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MIRROR = {"==": "==", "!=": "!=", "===": "===", "!==": "!==",
-          "<": ">", "<=": ">=", ">": "<", ">=": "<="}  # fmt: skip
+MIRROR = {
+    "==": "==",
+    "!=": "!=",
+    "===": "===",
+    "!==": "!==",
+    "<": ">",
+    "<=": ">=",
+    ">": "<",
+    ">=": "<=",
+}
 _OURS = {"==": "=", "===": "=", "!=": "!=", "!==": "!="}
 _EXACT = 2**53
 
@@ -41,7 +48,8 @@ class TestBuilder:
     def compare(self, op: str, left: Term, right: Term, at: str) -> Condition:
         """``left op right``."""
         if isinstance(left, Lit) and isinstance(right, Lit):
-            return constant(_settled(lambda: javascript.compare(op, left.value, right.value), at))
+            first, second = left.value, right.value
+            return constant(_settled(lambda: javascript.compare(op, first, second), at))
         if isinstance(left, Lit) or (isinstance(left, Var) and isinstance(right, Computed)):
             left, op, right = right, MIRROR[op], left
         if isinstance(left, Computed):
@@ -51,7 +59,9 @@ class TestBuilder:
             return self.variables(op, left, right, at)
         assert isinstance(right, Lit)
         present = self.present(op, left, right.value, at)
-        return self.guarded(left, present, lambda null: javascript.compare(op, null, right.value), at)
+        return self.guarded(
+            left, present, lambda null: javascript.compare(op, null, right.value), at
+        )
 
     def guarded(
         self, var: Var, present: Condition, on_missing: Callable[[Any], bool], at: str
@@ -64,9 +74,11 @@ class TestBuilder:
         except DialectError as error:
             refuse(
                 "jsonlogic.dialect",
-                f"expected a comparison on which engines agree where {var.name} is missing, got {error}",
-                at, "declare the feature as not nullable, or say what a missing value means",
-            )  # fmt: skip
+                f"expected a comparison on which engines agree where {var.name} is missing, "
+                f"got {error}",
+                at,
+                "declare the feature as not nullable, or say what a missing value means",
+            )
         if absent:
             return either(leaf(var.name, "null"), present)
         return both(leaf(var.name, "notNull"), present)
@@ -86,16 +98,21 @@ class TestBuilder:
                 return constant(op == "!==")
             number = _settled(lambda: javascript.to_number(value), at)
             if not is_number(value):
-                self.report.differs("jsonlogic.coercion", f"{value!r} is compared as {number:g}", at)
+                self.report.differs(
+                    "jsonlogic.coercion", f"{value!r} is compared as {number:g}", at
+                )
             self.note_number(var, at)
             plain = value if is_number(value) else number
             return leaf(var.name, _OURS.get(op, op), plain)
         if strict and not isinstance(value, str):
             return constant(op == "!==")
         if kind == "timestamp" or not isinstance(value, str):
-            refuse("jsonlogic.coercion",
-                   f"expected a text to compare {var.name} ({kind}) with, got {value!r}", at,
-                   "JsonLogic converts the value at run time")  # fmt: skip
+            refuse(
+                "jsonlogic.coercion",
+                f"expected a text to compare {var.name} ({kind}) with, got {value!r}",
+                at,
+                "JsonLogic converts the value at run time",
+            )
         return self.text(op, var, value, at)
 
     def text(self, op: str, var: Var, value: str, at: str) -> Condition:
@@ -105,14 +122,21 @@ class TestBuilder:
                 domain.parse_date(value)
             except domain.WrongTypeError:
                 refuse("jsonlogic.coercion", f"expected a date YYYY-MM-DD, got {value[:20]!r}", at)
-            self.report.differs("jsonlogic.date", f"{var.name} is compared as a calendar day, not as text", at)
+            self.report.differs(
+                "jsonlogic.date", f"{var.name} is compared as a calendar day, not as text", at
+            )
             return leaf(var.name, _OURS.get(op, op), value)
         if not _equality(op):
-            refuse("jsonlogic.text_order", f"expected == or != with the text {var.name}, got {op}", at,
-                   "the rule language gives texts no order")  # fmt: skip
+            refuse(
+                "jsonlogic.text_order",
+                f"expected == or != with the text {var.name}, got {op}",
+                at,
+                "the rule language gives texts no order",
+            )
         if var.feature.type == "enum" and value not in var.feature.values:
-            self.report.differs("jsonlogic.enum",
-                                f"{value!r} is no value of {var.name}, so nothing equals it", at)  # fmt: skip
+            self.report.differs(
+                "jsonlogic.enum", f"{value!r} is no value of {var.name}, so nothing equals it", at
+            )
             return constant(op.startswith("!"))
         return leaf(var.name, _OURS[op], value)
 
@@ -133,8 +157,12 @@ class TestBuilder:
                 refuse("jsonlogic.default", "expected no default between two features, got one", at)
         families = {_family(left), _family(right)}
         if len(families) > 1 or families & {"decimal", "timestamp"}:
-            refuse("jsonlogic.coercion", f"expected two features of one kind, got {left.feature.type} "
-                   f"and {right.feature.type}", at)  # fmt: skip
+            refuse(
+                "jsonlogic.coercion",
+                f"expected two features of one kind, got {left.feature.type} "
+                f"and {right.feature.type}",
+                at,
+            )
         for var in (left, right):
             self.note_number(var, at)
         source = {"valueSource": "field"}
@@ -144,8 +172,12 @@ class TestBuilder:
         if families != {"number"}:
             refuse("jsonlogic.text_order", f"expected two numbers around {op}, got others", at)
         if left.feature.nullable or right.feature.nullable:
-            refuse("jsonlogic.null_arithmetic", "expected features that are never missing around "
-                   f"{op}, got a nullable one", at, "JsonLogic compares null as 0")  # fmt: skip
+            refuse(
+                "jsonlogic.null_arithmetic",
+                f"expected features that are never missing around {op}, got a nullable one",
+                at,
+                "JsonLogic compares null as 0",
+            )
         return leaf(left.name, op, right.name, **source)
 
     def computed(self, op: str, left: Computed, right: Term, at: str) -> Condition:
@@ -153,27 +185,39 @@ class TestBuilder:
         found: Condition = {"lhs": left.expression, "operator": _OURS.get(op, op)}
         if isinstance(right, Lit):
             if not is_number(right.value):
-                refuse("jsonlogic.coercion", "expected a number beside arithmetic, got another value", at)
+                refuse(
+                    "jsonlogic.coercion",
+                    "expected a number beside arithmetic, got another value",
+                    at,
+                )
             return {**found, "value": right.value}
         if isinstance(right, Computed):
             return {**found, "value": right.expression, "valueSource": "expression"}
         if right.feature.nullable or right.feature.type not in NUMBERS:
-            refuse("jsonlogic.coercion", "expected a number that is never missing beside arithmetic, got "
-                   f"{right.name}", at)  # fmt: skip
+            refuse(
+                "jsonlogic.coercion",
+                f"expected a number that is never missing beside arithmetic, got {right.name}",
+                at,
+            )
         return {**found, "value": {"field": right.name}, "valueSource": "expression"}
 
     def note_number(self, var: Var, at: str) -> None:
         """Where our number types are finer or coarser than JavaScript's doubles."""
         kind = var.feature.type
         if kind == "float32":
-            self.report.differs("jsonlogic.float32",
-                                f"{var.name} and its literals are rounded to float32", at)  # fmt: skip
+            self.report.differs(
+                "jsonlogic.float32", f"{var.name} and its literals are rounded to float32", at
+            )
         if kind == "decimal":
-            self.report.differs("jsonlogic.decimal", f"{var.name} is compared exactly, not as a double", at)
+            self.report.differs(
+                "jsonlogic.decimal", f"{var.name} is compared exactly, not as a double", at
+            )
         bounds = (var.feature.min, var.feature.max)
         inside = all(isinstance(end, int | float) and abs(end) <= _EXACT for end in bounds)
         if kind == "int" and not inside:
-            self.report.differs("jsonlogic.int", f"{var.name} is exact beyond 2**53; JsonLogic rounds it", at)
+            self.report.differs(
+                "jsonlogic.int", f"{var.name} is exact beyond 2**53; JsonLogic rounds it", at
+            )
 
     def truth(self, term: Term, at: str) -> Condition:
         """JsonLogic's truthiness of a value."""
@@ -185,7 +229,7 @@ class TestBuilder:
         if kind in NUMBERS:
             present = leaf(term.name, "!=", 0)
         elif kind == "bool":
-            present = leaf(term.name, "=", True)  # noqa: FBT003
+            present = leaf(term.name, "=", True)
         elif kind in ("string", "enum"):
             present = leaf(term.name, "isNotEmpty")
         else:
@@ -198,26 +242,36 @@ class TestBuilder:
             if isinstance(needle, Computed):
                 refuse("jsonlogic.operator", "expected a variable in a list, got arithmetic", at)
             if any(isinstance(item, list | dict) for item in group):
-                refuse("jsonlogic.operator", "expected plain values in the list of in, got others", at)
+                refuse(
+                    "jsonlogic.operator", "expected plain values in the list of in, got others", at
+                )
             parts = [self.compare("===", needle, Lit(item, at), at) for item in group]
             return either(*parts) if parts else FALSE
         if isinstance(group, Var) and group.feature.type in ("string", "enum"):
             if not isinstance(needle, Lit) or not isinstance(needle.value, str):
-                refuse("jsonlogic.coercion", f"expected a literal text to look for in {group.name}", at)
+                refuse(
+                    "jsonlogic.coercion", f"expected a literal text to look for in {group.name}", at
+                )
             part = needle.value
-            return self.guarded(group, leaf(group.name, "contains", part),
-                                lambda null: null is not None and part in null, at)  # fmt: skip
-        if isinstance(group, Lit) and isinstance(group.value, str) and isinstance(needle, Lit):
-            if isinstance(needle.value, str):
-                return constant(needle.value in group.value)
-        return refuse("jsonlogic.operator", "expected a list of literals or a text feature behind in", at)
+            return self.guarded(
+                group,
+                leaf(group.name, "contains", part),
+                lambda null: isinstance(null, str) and part in null,
+                at,
+            )
+        whole = group.value if isinstance(group, Lit) else None
+        within = needle.value if isinstance(needle, Lit) else None
+        if isinstance(whole, str) and isinstance(within, str):
+            return constant(within in whole)
+        return refuse(
+            "jsonlogic.operator", "expected a list of literals or a text feature behind in", at
+        )
 
     def absent(self, var: Var) -> Condition:
         """What ``missing`` reports: null, or an empty text."""
         null = leaf(var.name, "null") if var.feature.nullable else FALSE
         if var.feature.type in ("string", "enum"):
-            empty = leaf(var.name, "isEmpty")
-            return either(null, both(negated(null), empty))
+            return either(null, leaf(var.name, "isEmpty"))
         return null
 
 
@@ -237,6 +291,8 @@ def _settled(answer: Callable[[], Any], at: str) -> Any:
         return answer()
     except DialectError as error:
         return refuse(
-            "jsonlogic.dialect", f"expected a comparison on which engines of JsonLogic agree, got {error}",
-            at, "write the comparison with values of one type",
-        )  # fmt: skip
+            "jsonlogic.dialect",
+            f"expected a comparison on which engines of JsonLogic agree, got {error}",
+            at,
+            "write the comparison with values of one type",
+        )

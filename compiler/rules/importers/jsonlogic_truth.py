@@ -70,7 +70,11 @@ class TruthReader:
             return both(*parts) if name == "and" else either(*parts)
         if name in ("!", "!!"):
             if len(args) != 1:
-                refuse("jsonlogic.arguments", f"expected one argument of {name}, got {len(args)}", place)
+                refuse(
+                    "jsonlogic.arguments",
+                    f"expected one argument of {name}, got {len(args)}",
+                    place,
+                )
             inner = self.truth(args[0], f"{place}[0]", depth + 1)
             return negated(inner) if name == "!" else inner
         if name in ("if", "?:"):
@@ -82,9 +86,11 @@ class TruthReader:
         if name in ("missing", "missing_some"):
             return self.missing(name, args, place)
         return refuse(
-            "jsonlogic.operator", f"expected an operator that conditions have, got {name[:40]!r}", place,
+            "jsonlogic.operator",
+            f"expected an operator that conditions have, got {name[:40]!r}",
+            place,
             _WHY.get(name, ""),
-        )  # fmt: skip
+        )
 
     def parts(self, args: list[Any], at: str, depth: int) -> list[Condition]:
         """Conditions of several parts; the reasons to refuse them are all noted."""
@@ -111,10 +117,17 @@ class TruthReader:
     def comparison(self, op: str, args: list[Any], at: str, depth: int) -> Condition:
         """``== === != !== < <= > >=``; the orders also between two bounds."""
         if len(args) == 3 and op in ("<", "<="):
-            return both(self.pair(op, args[0], args[1], at, depth), self.pair(op, args[1], args[2], at, depth))
+            return both(
+                self.pair(op, args[0], args[1], at, depth),
+                self.pair(op, args[1], args[2], at, depth),
+            )
         if len(args) != 2:
-            refuse("jsonlogic.arguments", f"expected two arguments of {op}, got {len(args)}", at,
-                   "dialects differ on other numbers")  # fmt: skip
+            refuse(
+                "jsonlogic.arguments",
+                f"expected two arguments of {op}, got {len(args)}",
+                at,
+                "dialects differ on other numbers",
+            )
         return self.pair(op, args[0], args[1], at, depth)
 
     def pair(self, op: str, left: Any, right: Any, at: str, depth: int) -> Condition:
@@ -126,9 +139,12 @@ class TruthReader:
             if isinstance(other, bool) and self.boolean(node) and op in ("==", "===", "!=", "!=="):
                 test = self.truth(node, at, depth + 1)
                 return test if other == (op in ("==", "===")) else negated(test)
-        return refuse("jsonlogic.operator",
-                      "expected variables, literals or arithmetic to compare, got another operation", at,
-                      "compare a condition only with true or false")  # fmt: skip
+        return refuse(
+            "jsonlogic.operator",
+            "expected variables, literals or arithmetic to compare, got another operation",
+            at,
+            "compare a condition only with true or false",
+        )
 
     def boolean(self, node: Any) -> bool:
         """Whether a node's value is true or false whatever the row."""
@@ -152,7 +168,9 @@ class TruthReader:
         needle = self.terms.term(args[0], f"{at}[0]")
         group = args[1] if isinstance(args[1], list) else self.terms.term(args[1], f"{at}[1]")
         if needle is None or group is None:
-            refuse("jsonlogic.operator", "expected a value and a list or text, got an operation", at)
+            refuse(
+                "jsonlogic.operator", "expected a value and a list or text, got an operation", at
+            )
         return self.tests.contained(needle, group, at)
 
     def missing(self, name: str, args: list[Any], at: str) -> Condition:
@@ -161,7 +179,9 @@ class TruthReader:
         if name == "missing_some":
             sound = len(args) == 2 and isinstance(args[0], int) and isinstance(args[1], list)
             if not sound or isinstance(args[0], bool):
-                refuse("jsonlogic.arguments", "expected a count and a list of names, got others", at)
+                refuse(
+                    "jsonlogic.arguments", "expected a count and a list of names, got others", at
+                )
             need, names = args[0], args[1]
         elif len(args) == 1 and isinstance(args[0], list):
             names = args[0]
@@ -172,5 +192,8 @@ class TruthReader:
             return either(*absent)
         if need == 1:
             return both(*absent)
-        return refuse("jsonlogic.operator",
-                      f"expected missing_some of 1 or all {len(names)} names, got {need}", at)  # fmt: skip
+        return refuse(
+            "jsonlogic.operator",
+            f"expected missing_some of 1 or all {len(names)} names, got {need}",
+            at,
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from compiler.rules import limits
-from compiler.rules.importers.conditions import Condition, both, either, leaf, negated
+from compiler.rules.importers.conditions import FALSE, Condition, both, either, leaf, negated
 from compiler.rules.importers.querybuilder_values import PLACEHOLDER, ValueReader
 from compiler.rules.importers.report import RefusedError, Report, refuse
 from compiler.rules.names import suggestion
@@ -13,11 +13,20 @@ from compiler.rules.names import suggestion
 if TYPE_CHECKING:
     from compiler.schema import Feature, FeatureMap
 
-_TEXT = ("contains", "beginsWith", "endsWith", "doesNotContain", "doesNotBeginWith", "doesNotEndWith")
+_TEXT = (
+    "contains",
+    "beginsWith",
+    "endsWith",
+    "doesNotContain",
+    "doesNotBeginWith",
+    "doesNotEndWith",
+)
 _COMPARE = ("=", "!=", "<", ">", "<=", ">=")
 OPERATORS = (*_COMPARE, *_TEXT, "null", "notNull", "in", "notIn", "between", "notBetween")
 _NEGATIVE = frozenset({"!=", "notIn", "notBetween", *_TEXT[3:]})
-_RULE_KEYS = frozenset({"id", "path", "field", "operator", "value", "valueSource", "disabled", "muted"})
+_RULE_KEYS = frozenset(
+    {"id", "path", "field", "operator", "value", "valueSource", "disabled", "muted"}
+)
 _GROUP_KEYS = frozenset({"id", "path", "combinator", "not", "rules", "disabled", "muted"})
 
 
@@ -36,7 +45,9 @@ class GroupReader:
         """
         found = self.part(node, at, 1)
         if found is None:
-            refuse("querybuilder.empty", "expected a condition, got one that is muted altogether", at)
+            refuse(
+                "querybuilder.empty", "expected a condition, got one that is muted altogether", at
+            )
         return found
 
     def part(self, node: Any, at: str, depth: int) -> Condition | None:
@@ -50,13 +61,19 @@ class GroupReader:
             return None
         if node.get("disabled"):
             self.report.differs(
-                "querybuilder.disabled", "a disabled part stays in force: the word only stops editing", at
+                "querybuilder.disabled",
+                "a disabled part stays in force: the word only stops editing",
+                at,
             )
         group = "rules" in node
         for key in sorted(set(node) - (_GROUP_KEYS if group else _RULE_KEYS)):
             if key in ("match", "lhs"):
-                refuse("querybuilder.unsupported", f"expected no {key}, got one", f"{at}.{key}",
-                       "lists and computed left sides are not imported")  # fmt: skip
+                refuse(
+                    "querybuilder.unsupported",
+                    f"expected no {key}, got one",
+                    f"{at}.{key}",
+                    "lists and computed left sides are not imported",
+                )
             self.report.differs("querybuilder.key", f"the key {key} is left out", f"{at}.{key}")
         return self.group(node, at, depth) if group else self.rule(node, at)
 
@@ -66,16 +83,26 @@ class GroupReader:
         """A group with one combinator, or with independent ones between its parts."""
         rules = node["rules"]
         if not isinstance(rules, list):
-            refuse("querybuilder.shape", "expected a list of rules, got another value", f"{at}.rules")
+            refuse(
+                "querybuilder.shape", "expected a list of rules, got another value", f"{at}.rules"
+            )
         if not rules:
-            refuse("querybuilder.empty", "expected at least one rule, got an empty group", at,
-                   "exports of react-querybuilder disagree on whether it is true or false")  # fmt: skip
+            refuse(
+                "querybuilder.empty",
+                "expected at least one rule, got an empty group",
+                at,
+                "exports of react-querybuilder disagree on whether it is true or false",
+            )
         word = node.get("combinator")
         if word is None and "combinator" not in node:
             found = self.independent(rules, f"{at}.rules", depth)
         else:
             if not isinstance(word, str) or word.lower() not in ("and", "or", "xor"):
-                refuse("querybuilder.combinator", f"expected and, or or xor, got {word!r}", f"{at}.combinator")
+                refuse(
+                    "querybuilder.combinator",
+                    f"expected and, or or xor, got {word!r}",
+                    f"{at}.combinator",
+                )
             parts = self.parts(rules, f"{at}.rules", depth)
             found = _joined(word.lower(), parts) if parts else None
         if found is None:
@@ -85,14 +112,14 @@ class GroupReader:
         return negated(found) if node.get("not") else found
 
     def parts(self, rules: list[Any], at: str, depth: int, step: int = 1) -> list[Condition]:
-        """Parts that are not muted; a faulty one is noted and left out."""
+        """Parts that are not muted; a faulty one is noted, and FALSE."""
         found = []
         for i in range(0, len(rules), step):
             try:
                 part = self.part(rules[i], f"{at}[{i}]", depth + 1)
             except RefusedError as error:
                 self.report.refusals.append(error.problem)
-                continue
+                part = FALSE
             if part is not None:
                 found.append(part)
         return found
@@ -103,17 +130,30 @@ class GroupReader:
         if len(rules) % 2 == 0 or any(
             not isinstance(word, str) or word.lower() not in ("and", "or", "xor") for word in words
         ):
-            refuse("querybuilder.combinator", "expected rules with and, or or xor between them, got others", at)
+            refuse(
+                "querybuilder.combinator",
+                "expected rules with and, or or xor between them, got others",
+                at,
+            )
         if any(isinstance(rule, dict) and rule.get("muted") for rule in rules[::2]):
-            refuse("querybuilder.muted", "expected no muted part between independent combinators, got one",
-                   at, "remove it, so that it is clear which combinator goes with it")  # fmt: skip
+            refuse(
+                "querybuilder.muted",
+                "expected no muted part between independent combinators, got one",
+                at,
+                "remove it, so that it is clear which combinator goes with it",
+            )
         words = [word.lower() for word in words]
         if len(set(words)) > 1:
-            self.report.differs("querybuilder.precedence",
-                                "and binds tighter than xor, xor tighter than or", at)  # fmt: skip
+            self.report.differs(
+                "querybuilder.precedence", "and binds tighter than xor, xor tighter than or", at
+            )
         parts = self.parts(rules, at, depth, step=2)
         if len(parts) <= len(words):
-            return None  # a part was refused, or muted inside; noted
+            refuse(
+                "querybuilder.muted",
+                "expected parts in force between independent combinators, got a group muted whole",
+                at,
+            )
         for word in ("and", "xor", "or"):
             parts, words = _collapsed(word, parts, words)
         return parts[0]
@@ -123,12 +163,20 @@ class GroupReader:
     def rule(self, node: dict[str, Any], at: str) -> Condition:
         """One rule."""
         name, op = node.get("field"), node.get("operator")
-        if name == PLACEHOLDER or op == PLACEHOLDER:
-            refuse("querybuilder.placeholder", "expected a field and an operator, got the placeholder ~", at)
+        if PLACEHOLDER in (name, op):
+            refuse(
+                "querybuilder.placeholder",
+                "expected a field and an operator, got the placeholder ~",
+                at,
+            )
         feature = self.feature(name, f"{at}.field")
         if op not in OPERATORS:
-            refuse("querybuilder.operator", f"expected an operator of react-querybuilder, got {op!r}",
-                   f"{at}.operator", suggestion(str(op), OPERATORS))  # fmt: skip
+            refuse(
+                "querybuilder.operator",
+                f"expected an operator of react-querybuilder, got {op!r}",
+                f"{at}.operator",
+                suggestion(str(op), OPERATORS),
+            )
         assert isinstance(name, str)
         assert isinstance(op, str)
         if op in ("null", "notNull"):
@@ -136,36 +184,47 @@ class GroupReader:
         if feature.nullable and op in _NEGATIVE:
             self.missing_note(at)
         if op in _TEXT:
-            self.report.differs("querybuilder.case", "texts are compared with their case; databases may "
-                                "fold it", at)  # fmt: skip
+            self.report.differs(
+                "querybuilder.case", "texts are compared with their case; databases may fold it", at
+            )
         if "value" not in node:
             refuse("querybuilder.value", f"expected a value for {op}, got none", at)
         source = node.get("valueSource", "value") or "value"
         if source == "field":
             return self.against_field(name, op, node["value"], f"{at}.value")
         if source != "value":
-            refuse("querybuilder.unsupported", f"expected a value or a field, got a {source}",
-                   f"{at}.valueSource")  # fmt: skip
+            refuse(
+                "querybuilder.unsupported",
+                f"expected a value or a field, got a {source}",
+                f"{at}.valueSource",
+            )
         return self.against_value(name, feature, op, node["value"], f"{at}.value")
 
     def feature(self, name: Any, at: str) -> Feature:
         """Declaration of a field."""
         if not isinstance(name, str) or name not in self.features:
-            refuse("rule.unknown_feature", f"expected a declared feature, got {str(name)[:40]!r}", at,
-                   suggestion(str(name), self.features) or "give its type with a schema")  # fmt: skip
+            refuse(
+                "rule.unknown_feature",
+                f"expected a declared feature, got {str(name)[:40]!r}",
+                at,
+                suggestion(str(name), self.features) or "give its type with a schema",
+            )
         return self.features[name]
 
     def against_value(self, name: str, feature: Feature, op: str, value: Any, at: str) -> Condition:
         """A rule whose right side is literal."""
         if op in ("in", "notIn", "between", "notBetween"):
-            values = [self.values.plain(item, name, feature, at) for item in self.values.many(value, at)]
+            values = [
+                self.values.plain(item, name, feature, at) for item in self.values.many(value, at)
+            ]
             if op in ("in", "notIn"):
                 return leaf(name, op, values)
             if len(values) != 2:
                 refuse("querybuilder.value", f"expected two bounds for {op}, got {len(values)}", at)
             if type(values[0]) is type(values[1]) and values[0] > values[1]:
-                self.report.differs("querybuilder.bounds", f"the bounds of {name} are swapped, as exports do",
-                                    at)  # fmt: skip
+                self.report.differs(
+                    "querybuilder.bounds", f"the bounds of {name} are swapped, as exports do", at
+                )
                 values.reverse()
             return leaf(name, op, values)
         if op in _TEXT:
@@ -182,7 +241,9 @@ class GroupReader:
                 self.feature(other, at)
             if op.lower().endswith("between"):
                 if len(others) != 2:
-                    refuse("querybuilder.value", f"expected two bounds for {op}, got {len(others)}", at)
+                    refuse(
+                        "querybuilder.value", f"expected two bounds for {op}, got {len(others)}", at
+                    )
                 found = both(_field(name, ">=", others[0]), _field(name, "<=", others[1]))
             elif others:
                 found = either(*(_field(name, "=", other) for other in others))
@@ -209,9 +270,10 @@ class GroupReader:
         """Negations of missing values differ from target to target."""
         self.report.differs(
             "querybuilder.missing",
-            "a negated test of a missing value is UNKNOWN and does not fire, as in SQL; the native and "
-            "JavaScript targets answer true", at,
-        )  # fmt: skip
+            "a negated test of a missing value is UNKNOWN and does not fire, as in SQL; "
+            "the native and JavaScript targets answer true",
+            at,
+        )
 
 
 def _field(name: str, op: str, other: str) -> Condition:

@@ -29,8 +29,12 @@ class ValueReader:
             self._converted(value, name, at)
             return value == "true"
         if value is None or isinstance(value, list | dict):
-            refuse("querybuilder.value", f"expected a value for {name}, got {_shown(value)}", at,
-                   "test presence with the operators null and notNull")  # fmt: skip
+            refuse(
+                "querybuilder.value",
+                f"expected a value for {name}, got {_shown(value)}",
+                at,
+                "test presence with the operators null and notNull",
+            )
         return value
 
     def _number(self, text: str, name: str, at: str) -> int | float:
@@ -49,12 +53,17 @@ class ValueReader:
         if isinstance(value, list):
             return value
         if not isinstance(value, str):
-            refuse("querybuilder.value", f"expected a list or a text with commas, got {_shown(value)}", at)
+            refuse(
+                "querybuilder.value",
+                f"expected a list or a text with commas, got {_shown(value)}",
+                at,
+            )
         parts = [part.strip() for part in value.split(",")]
         self.report.differs(
             "querybuilder.comma_list",
-            f"the text {_shown(value)} is split at its commas, blanks around them taken off", at,
-        )  # fmt: skip
+            f"the text {_shown(value)} is split at its commas, blanks around them taken off",
+            at,
+        )
         return [part for part in parts if part]
 
 

@@ -30,9 +30,20 @@ def test_literal_has_its_value(text, value):
 
 @pytest.mark.parametrize(
     "text",
-    [r"'\q'", r"'\ud800'", r"'\U00110000'", r"b'\u0041'", "'a\nb'", "'a", "1e999", "18446744073709551616u",
-     "0x8000000000000001", "12abc", "#"],
-)  # fmt: skip
+    [
+        r"'\q'",
+        r"'\ud800'",
+        r"'\U00110000'",
+        r"b'\u0041'",
+        "'a\nb'",
+        "'a",
+        "1e999",
+        "18446744073709551616u",
+        "0x8000000000000001",
+        "12abc",
+        "#",
+    ],
+)
 def test_bad_literal_is_refused_with_its_place(text):
     with pytest.raises(ProblemsError) as refused:
         tokens("n ==\n " + text)
@@ -56,9 +67,26 @@ def test_pattern_is_rewritten_where_re2_means_something_else(pattern, becomes):
 
 @pytest.mark.parametrize(
     "pattern",
-    ["[[:alpha:]]", "(?i)a", "(?P<x>a)", "a++", r"\pN", "[]a]", "[a[b]", r"\1", "a{,3}", "\\", "[a&&b]",
-     r"[\W]", r"\Z", "(a*)*", "a" * 501, "(", "(?=a)"],
-)  # fmt: skip
+    [
+        "[[:alpha:]]",
+        "(?i)a",
+        "(?P<x>a)",
+        "a++",
+        r"\pN",
+        "[]a]",
+        "[a[b]",
+        r"\1",
+        "a{,3}",
+        "\\",
+        "[a&&b]",
+        r"[\W]",
+        r"\Z",
+        "(a*)*",
+        "a" * 501,
+        "(",
+        "(?=a)",
+    ],
+)
 def test_pattern_that_only_one_engine_reads_is_refused(pattern):
     with pytest.raises(PatternError):
         to_python(pattern)
@@ -66,8 +94,14 @@ def test_pattern_that_only_one_engine_reads_is_refused(pattern):
 
 @pytest.mark.parametrize(
     ("text", "ns"),
-    [("90s", 90 * 10**9), ("1h30m", 5_400 * 10**9), ("-1.5s", -1_500_000_000), ("1us", 1000), ("0", 0)],
-)  # fmt: skip
+    [
+        ("90s", 90 * 10**9),
+        ("1h30m", 5_400 * 10**9),
+        ("-1.5s", -1_500_000_000),
+        ("1us", 1000),
+        ("0", 0),
+    ],
+)
 def test_duration_is_exact(text, ns):
     assert parse_span(text).ns == ns
 
@@ -83,9 +117,16 @@ def test_time_is_exact_to_the_nanosecond_and_knows_its_offset():
 
 
 @pytest.mark.parametrize(
-    "text", ["2024-01-01", "2024-13-01T00:00:00Z", "0000-01-01T00:00:00Z", "2024-01-01T00:00:00",
-             "0001-01-01T00:00:00+01:00", "2024-01-01T00:00:00+24:00"]
-)  # fmt: skip
+    "text",
+    [
+        "2024-01-01",
+        "2024-13-01T00:00:00Z",
+        "0000-01-01T00:00:00Z",
+        "2024-01-01T00:00:00",
+        "0001-01-01T00:00:00+01:00",
+        "2024-01-01T00:00:00+24:00",
+    ],
+)
 def test_bad_time_has_no_value(text):
     with pytest.raises(Failure):
         parse_moment(text)
