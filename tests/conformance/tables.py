@@ -46,6 +46,7 @@ def routes_of(rules: CompiledRules, row: dict[str, Any], now_us: int = 0) -> dic
         "reference": rules.reference(row, now_us)[0],
         "dict": rules.scalar("dict")(whole, None, now_us),
         "struct": rules.scalar("struct")(SimpleNamespace(**whole), None, now_us),
+        "index": rules.scalar("dict", engine="index")(whole, None, now_us),
         "numpy": int(rules.numpy(columns, 1, now_us)[0]),
     }
 
