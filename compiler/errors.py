@@ -67,12 +67,25 @@ class AppError(Exception):
 
 
 class ProblemsError(AppError):
-    """Several problems were found; each is listed with its place."""
+    """Several problems were found; each is listed with its place.
+
+    Attributes:
+        problems: in document order.
+        source: text that the places (``line:column``) refer to, when there is one.
+    """
 
     code = "problems"
 
-    def __init__(self, problems: Sequence[Problem], *, message: str = "", code: str = "") -> None:
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        *,
+        message: str = "",
+        code: str = "",
+        source: str | None = None,
+    ) -> None:
         self.problems = tuple(problems)
+        self.source = source
         first = self.problems[0] if self.problems else Problem("problems", "no problem given")
         more = f" (and {len(self.problems) - 1} more)" if len(self.problems) > 1 else ""
         super().__init__(

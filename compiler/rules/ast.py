@@ -255,6 +255,7 @@ class Rule(Struct, frozen=True):
     condition: Condition
     consequent: Consequent
     at: str = ""
+    description: str = ""
 
 
 class Table(Struct, frozen=True):
@@ -267,6 +268,7 @@ class Table(Struct, frozen=True):
         on_unknown: ``fallthrough``, ``error``, or the consequent that an UNKNOWN rule takes.
         id: name for people.
         revision: number for people.
+        description: for people.
     """
 
     rules: tuple[Rule, ...]
@@ -275,3 +277,4 @@ class Table(Struct, frozen=True):
     on_unknown: Literal["fallthrough", "error"] | LeafConsequent = "fallthrough"
     id: str = ""
     revision: int | None = None
+    description: str = ""

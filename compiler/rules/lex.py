@@ -14,7 +14,7 @@ class Token(Struct, frozen=True):
 
     Attributes:
         kind: ``name`` (bare), ``quoted`` (double quotes), ``text``, ``number``,
-            ``symbol`` or ``end``.
+            ``symbol``, ``bad`` (what starts no word; reported already) or ``end``.
         value: what it stands for, quotes removed.
         at: ``line:column``, both from 1.
     """
@@ -33,7 +33,7 @@ class Token(Struct, frozen=True):
 
 _TOKEN = re.compile(
     r"""(?P<space>[ \t\r\n]+|--[^\n]*)
-    |(?P<number>(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?![A-Za-z_]))
+    |(?P<number>(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?![A-Za-z_0-9]))
     |(?P<name>[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)
     |(?P<text>'(?:[^']|'')*')
     |(?P<quoted>"(?:[^"]|"")*")
@@ -42,19 +42,39 @@ _TOKEN = re.compile(
 )
 
 
+_BAD = re.compile(r"['\"`][^\n]*|[0-9][A-Za-z0-9_.]*|[^\n]")
+MAX_PROBLEMS = 100
+"""Problems after which the rest of a text is not worth reading."""
+
+
 def tokens(source: str) -> list[Token]:
     """Words of a text, ending with one of kind ``end``.
 
     Raises:
-        ProblemsError: a character that starts no word, or a quote that is not closed.
+        ProblemsError: characters that start no word, or quotes that are not closed.
     """
+    problems: list[Problem] = []
+    found = scan(source, problems)
+    if problems:
+        raise ProblemsError(problems)
+    return found
+
+
+def scan(source: str, problems: list[Problem]) -> list[Token]:
+    """Words of a text; what starts no word is one of kind ``bad``, and reported."""
     found: list[Token] = []
     place, line, line_start = 0, 1, 0
     while place < len(source):
         at = f"{line}:{place - line_start + 1}"
         match = _TOKEN.match(source, place)
         if match is None:
-            raise ProblemsError([_bad(source, place, at)])
+            bad = _BAD.match(source, place)
+            assert bad is not None
+            if len(problems) < MAX_PROBLEMS:
+                problems.append(_bad(source, place, at))
+            found.append(Token("bad", bad.group(), at))
+            place = bad.end()
+            continue
         kind, raw = match.lastgroup or "", match.group()
         if kind != "space":
             found.append(Token(kind, _value(kind, raw), at))
@@ -79,8 +99,13 @@ def _bad(source: str, place: int, at: str) -> Problem:
     character = source[place]
     if character in "'\"`":
         return Problem(
-            "rule.syntax", f"expected a closing {character}, got the end of the text", at
+            "rule.syntax",
+            f"expected a closing {character}, got the end of the text",
+            at,
+            f"a {character} within quotes is written twice" if character != "`" else "",
         )
     if character.isdigit():
-        return Problem("rule.syntax", f"expected a number, got {source[place : place + 12]!r}", at)
+        return Problem(
+            "rule.syntax", f"expected a number, got {_BAD.match(source, place)[0][:20]!r}", at
+        )
     return Problem("rule.syntax", f"expected a word of the rule language, got {character!r}", at)

@@ -50,14 +50,22 @@ ARITH_ARGS = {
 }
 _LEAF_KEYS = {"field", "lhs", "operator", "value", "valueSource", "caseInsensitive", "id"}
 _GROUP_KEYS = {"combinator", "rules", "not", "allowEmpty", "id"}
-_SPAN = re.compile(r"([0-9]{1,9})\s*(w|d|h|m|s)\Z")
+MAX_SPAN_S = 10_000 * 366 * 86_400
+"""Longest span that reaches from one end of the calendar to the other."""
+_SPAN = re.compile(r"([0-9]{1,12})\s*(w|d|h|m|s)\Z")
 _SPAN_US = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 
 
 def parse_span(text: Any) -> int | None:
-    """Microseconds of ``90d``, ``12h``, ``30m``, ``45s`` or ``2w``; None when it is not one."""
+    """Microseconds of ``90d``, ``12h``, ``30m``, ``45s`` or ``2w``; None when it is not one.
+
+    Spans beyond the years 1 to 9999 of the calendar are none either.
+    """
     found = _SPAN.match(text) if isinstance(text, str) else None
-    return None if found is None else int(found[1]) * _SPAN_US[found[2]] * 1_000_000
+    if found is None:
+        return None
+    seconds = int(found[1]) * _SPAN_US[found[2]]
+    return seconds * 1_000_000 if seconds <= MAX_SPAN_S else None
 
 
 class ConditionParser:
@@ -182,7 +190,7 @@ class ConditionParser:
                 suggestion(str(op), OPERATORS),
             )
             return None
-        if data.get("caseInsensitive", False) not in (True, False):
+        if not isinstance(data.get("caseInsensitive", False), bool):
             self._problem(
                 "rule.shape",
                 f"expected true or false, got {_short(data['caseInsensitive'])}",
@@ -292,7 +300,8 @@ class ConditionParser:
             return None if found is None else ast.Const(found[0], f"{at}.value")
         if keys == {"now"} and data["now"] is True:
             return ast.Now(at)
-        if keys == {"op", "args"} and data["op"] in ARITH_ARGS and isinstance(data["args"], list):
+        arithmetic = keys == {"op", "args"} and isinstance(data["args"], list)
+        if arithmetic and isinstance(data["op"], str) and data["op"] in ARITH_ARGS:
             low, high = ARITH_ARGS[data["op"]]
             if not low <= len(data["args"]) <= high:
                 self._problem(

@@ -59,6 +59,7 @@ class _Challenge(Struct, tag="champion_challenger", forbid_unknown_fields=True):
 
 _Shape = _Model | _Split | _Reject | _Decision | _Shadow | _Challenge
 TYPES = ("model", "split", "reject", "decision", "shadow", "champion_challenger", "rules")
+MAX_VERSION = 2**31 - 1
 MAX_WEIGHT_SUM = 2**31 - 1
 
 
@@ -101,6 +102,13 @@ def consequent_problem(found: ast.LeafConsequent, kind: str) -> str:
     for name in consequent_names(found):
         if not name or len(name) > 200:
             return "expected a name of 1 to 200 characters, got " + repr(name[:20])
+    for version in _versions(found):
+        if version is not None and not 1 <= version <= MAX_VERSION:
+            return f"expected a version of 1 to {MAX_VERSION}, got {version}"
+    if isinstance(found, ast.ShadowConsequent) and not found.mirrors:
+        return "expected at least one mirror, got none"
+    if isinstance(found, ast.ChallengeConsequent) and not found.challengers:
+        return "expected at least one challenger, got none"
     if isinstance(found, ast.SplitConsequent):
         total = sum(arm.weight for arm in found.arms)
         if any(arm.weight < 0 for arm in found.arms):
@@ -109,10 +117,25 @@ def consequent_problem(found: ast.LeafConsequent, kind: str) -> str:
             return f"expected weights with a sum of 1 to {MAX_WEIGHT_SUM}, got {total}"
         if not found.salt:
             return "expected a salt, got an empty text"
+        if "/" in found.salt + found.layer:
+            return "expected a salt and a layer without /, got one (keys could collide)"
         names = [arm.name for arm in found.arms]
         if len(set(names)) < len(names):
             return "expected arms of different names, got one twice"
     return ""
+
+
+def _versions(found: ast.LeafConsequent) -> tuple[int | None, ...]:
+    match found:
+        case ast.ModelConsequent(version=version):
+            return (version,)
+        case ast.SplitConsequent(arms=arms):
+            return tuple(arm.version for arm in arms)
+        case ast.ShadowConsequent(primary=first, mirrors=rest):
+            return (first.version, *(one.version for one in rest))
+        case ast.ChallengeConsequent(champion=first, challengers=rest):
+            return (first.version, *(one.version for one in rest))
+    return ()
 
 
 def consequent_names(found: ast.LeafConsequent) -> tuple[str, ...]:

@@ -223,10 +223,10 @@ class ExpressionParser(WordReader):
         at = self.peek().at
         if self.accept("-"):
             self.deeper()
-            place = self.peek().at
+            place, literal = self.peek().at, self.peek().kind == "number"
             inner = self.operand(self.unary(), place)
             self.depth -= 1
-            if isinstance(inner, ast.Const) and _is_number(inner.value):
+            if literal and isinstance(inner, ast.Const) and _is_number(inner.value):
                 return ast.Const(-inner.value, at)  # type: ignore[operator]
             return ast.Arith("-", (inner,), at)
         return self.atom()
@@ -272,7 +272,7 @@ class ExpressionParser(WordReader):
     def literal(self) -> ast.Value:
         token = self.peek()
         if self.accept("-"):
-            value = self.literal()
+            value = self.literal() if self.peek().kind == "number" else ""
             if not _is_number(value):
                 self.fail("rule.syntax", "expected a number after -, got another value", token.at)
             return -value  # type: ignore[operator]

@@ -7,6 +7,7 @@ problem of a document is reported together with its path.
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
@@ -40,6 +41,9 @@ _KEYS = frozenset(
 )
 
 
+_HALF_PAIR = re.compile(r"\\u[dD][89abcdefABCDEF]")
+
+
 class Document(Struct, frozen=True):
     """A parsed envelope: the table and what it declares about its inputs."""
 
@@ -55,7 +59,13 @@ def load_json(source: bytes | str) -> Any:
         ProblemsError: not JSON, a NaN or Infinity literal, or too deeply nested.
     """
     try:
-        return json.loads(source, parse_constant=_refuse_constant)
+        return _decoded(source)
+    except UnicodeEncodeError:
+        problem = Problem(
+            "rule.literal",
+            "expected whole characters, got half of a surrogate pair (\\ud800 to \\udfff alone)",
+            hint="write the character itself, or both halves",
+        )
     except json.JSONDecodeError as error:
         problem = Problem(
             "rule.syntax",
@@ -67,11 +77,22 @@ def load_json(source: bytes | str) -> Any:
         problem = Problem(
             "rule.syntax", "expected UTF-8 text, got other bytes", f"byte {error.start}"
         )
+    except ValueError:  # what json says of an integer with thousands of digits
+        problem = Problem(
+            "rule.literal", "expected numbers of ordinary length, got one of thousands of digits"
+        )
     except RecursionError:
         problem = Problem(
             "rule.too_deep", "expected a document of ordinary depth, got a deeper one"
         )
     raise ProblemsError([problem])
+
+
+def _decoded(source: bytes | str) -> Any:
+    data = json.loads(source, parse_constant=_refuse_constant)
+    if _HALF_PAIR.search(source if isinstance(source, str) else source.decode()):
+        json.dumps(data, ensure_ascii=False).encode()  # half a pair has no bytes
+    return data
 
 
 def _refuse_constant(word: str) -> NoReturn:
@@ -145,15 +166,19 @@ def parse_document(
         )
     reader = _Cascade(parser, report, found_kind)
     rules = reader.rules(data.get("conditions"), "$.conditions", 1)
-    default = reader.consequent(
-        data.get("defaultConsequent", {"type": "reject"}), "$.defaultConsequent", 1
-    )
+    default = reader.default(data.get("defaultConsequent", _NONE), "$.defaultConsequent")
+    name = data.get("id", "")
+    if not isinstance(name, str):
+        report(Problem("rule.shape", f"expected a text id, got {word_of(name)}", "$.id"))
+    revision = data.get("revision")
+    if revision is not None and not _whole(revision):
+        message = f"expected a whole number from 0, got {word_of(revision)}"
+        report(Problem("rule.shape", message, "$.revision"))
+    description = _description(data, "$", report)
     on_unknown = reader.on_unknown(data.get("onUnknown", "fallthrough"))
     if problems or default is None:
         raise ProblemsError(problems)
-    table = ast.Table(
-        rules, default, found_kind, on_unknown, str(data.get("id", "")), data.get("revision")
-    )
+    table = ast.Table(rules, default, found_kind, on_unknown, name, revision, description)
     return Document(table, own, own_output)
 
 
@@ -207,6 +232,7 @@ class _Cascade:
             if "consequent" in data
             else None
         )
+        description = _description(data, at, self.report)
         name = data.get("id", f"rule{index + 1}")
         if not isinstance(name, str):
             self.report(
@@ -215,7 +241,22 @@ class _Cascade:
             return None
         if condition is None or consequent is None:
             return None
-        return ast.Rule(name, condition, consequent, at)
+        return ast.Rule(name, condition, consequent, at, description)
+
+    def default(self, data: Any, at: str) -> ast.LeafConsequent | None:
+        if data is _NONE:
+            return None  # reported by the caller
+        if isinstance(data, dict) and data.get("type") == "rules":
+            self.report(
+                Problem(
+                    "rule.consequent",
+                    "expected a model, split, reject or decision as default, got nested rules",
+                    at,
+                    "append the nested rules to `conditions`",
+                )
+            )
+            return None
+        return parse_consequent(data, at, self.kind, self.report)
 
     def consequent(self, data: Any, at: str, depth: int) -> ast.Consequent | None:
         if isinstance(data, dict) and data.get("type") == "rules":
@@ -245,7 +286,7 @@ class _Cascade:
             self.report(Problem("rule.no_default", "expected `defaultConsequent`, got none", at))
             return None
         rules = self.rules(data.get("conditions"), f"{at}.conditions", depth + 1)
-        default = self.consequent(data["defaultConsequent"], f"{at}.defaultConsequent", depth + 1)
+        default = self.default(data["defaultConsequent"], f"{at}.defaultConsequent")
         return None if default is None else ast.RulesConsequent(rules, default, at)
 
     def on_unknown(self, data: Any) -> Any:
@@ -264,6 +305,23 @@ class _Cascade:
             )
         )
         return "fallthrough"
+
+
+_NONE: Any = object()
+"""Stands for a key that is not there."""
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**18
+
+
+def _description(data: dict[str, Any], at: str, report: Callable[[Problem], None]) -> str:
+    found = data.get("description", "")
+    if isinstance(found, str) and len(found) <= limits.MAX_STRING:
+        return found
+    message = f"expected a text of at most {limits.MAX_STRING} characters, got {word_of(found)}"
+    report(Problem("rule.shape", message, f"{at}.description"))
+    return ""
 
 
 def word_of(value: Any) -> str:

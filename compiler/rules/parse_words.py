@@ -6,6 +6,7 @@ from typing import NoReturn
 
 from compiler.errors import Problem, ProblemsError
 from compiler.rules.lex import Token
+from compiler.rules.names import suggestion
 
 KEYWORDS = frozenset(
     {
@@ -71,7 +72,19 @@ class WordReader:
 
     def expect(self, word: str) -> None:
         if not self.accept(word):
-            self.fail("rule.syntax", f"expected {word}, got {self.shown()}", self.peek().at)
+            self.fail(
+                "rule.syntax",
+                f"expected {word}, got {self.shown()}",
+                self.peek().at,
+                self.meant(),
+            )
+
+    def meant(self) -> str:
+        """A keyword that the word here resembles."""
+        word = self.peek().word
+        if self.peek().kind != "name" or word in KEYWORDS:
+            return ""
+        return suggestion(word, sorted(KEYWORDS))
 
     def expect_end(self) -> None:
         if self.peek().kind != "end":
@@ -79,7 +92,9 @@ class WordReader:
 
     def shown(self) -> str:
         token = self.peek()
-        return "the end of the text" if token.kind == "end" else repr(token.value)
+        if token.kind == "end":
+            return "the end of the text"
+        return repr(token.value if len(token.value) <= 40 else token.value[:37] + "...")
 
     def name(self, what: str) -> str:
         token = self.peek()

@@ -12,8 +12,8 @@ from compiler.rules.check import check_table
 from compiler.rules.compiled import CompiledRules, canonical_bytes
 from compiler.rules.names import FEATURE_NAME, output_features
 from compiler.rules.parse_json import Document, load_json, parse_document
-from compiler.rules.parse_text import parse_text
-from compiler.rules.places import with_lines
+from compiler.rules.parse_text import read_text
+from compiler.rules.places import position, with_lines
 from compiler.schema import FeatureMap, OutputSchema
 
 Kind = Literal["routing", "decision"]
@@ -42,17 +42,18 @@ def compile_rules(
     if isinstance(document, bytes | str):
         source, document = _read_source(document)
     if isinstance(document, dict) and set(document) - {"features"} == {"text"}:
-        source = str(document["text"])
-        extra = document.get("features", {})
-        document = source
-        features = {**msgspec.convert(extra, FeatureMap), **(features or {})}
+        document, features = _text_in_json(document, features)
+        source = document
     if isinstance(document, str):
-        parsed = Document(parse_text(document, kind=kind), {})
+        table, problems = read_text(document, kind=kind)
+        parsed = Document(table, {})
+        if problems:
+            raise ProblemsError(_with_checks(parsed, problems, features, output), source=source)
     else:
         try:
             parsed = parse_document(document, kind=kind, features=features, output=output)
         except ProblemsError as error:
-            raise ProblemsError(with_lines(error.problems, source)) from None
+            raise ProblemsError(with_lines(error.problems, source), source=source) from None
     return compile_document(parsed, features=features, output=output, source=source)
 
 
@@ -86,9 +87,39 @@ def compile_document(
     table, found = check_table(parsed.table, scope)
     problems.extend(found)
     if problems:
-        raise ProblemsError(with_lines(problems, source))
+        raise ProblemsError(with_lines(problems, source), source=source)
     canonical = canonical_bytes([table, known, output])
     return CompiledRules(table, known, output, canonical)
+
+
+def _with_checks(
+    parsed: Document,
+    problems: list[Problem],
+    features: FeatureMap | None,
+    output: OutputSchema | None,
+) -> list[Problem]:
+    """Problems of a text, with those of the names and types in its sound rules, by place."""
+    scope = dict(features or {})
+    if parsed.table.kind == "decision":
+        scope.update(output_features(output))
+    found = [*problems, *check_table(parsed.table, scope)[1]]
+    return sorted(found, key=lambda problem: position(problem.at))
+
+
+def _text_in_json(
+    document: dict[str, Any], features: FeatureMap | None
+) -> tuple[str, FeatureMap | None]:
+    """The text of ``{"text", "features"}``, and the features it is read with."""
+    text = document["text"]
+    if not isinstance(text, str):
+        message = f"expected the text form as a text, got {type(text).__name__}"
+        raise ProblemsError([Problem("rule.shape", message, "$.text")])
+    try:
+        own = msgspec.convert(document.get("features", {}), FeatureMap)
+    except msgspec.ValidationError as error:
+        message = f"expected a feature schema, got: {error}"
+        raise ProblemsError([Problem("schema.invalid", message, "$.features")]) from None
+    return text, {**own, **(features or {})}
 
 
 def feature_problems(features: FeatureMap) -> list[Problem]:

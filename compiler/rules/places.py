@@ -1,4 +1,7 @@
-"""Paths of a JSON document to line and column, looked up only when there is a problem to show."""
+"""Places of problems in their source: JSON paths to line and column, and the line with a caret.
+
+Looked up only when there is a problem to show.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 if TYPE_CHECKING:
@@ -14,6 +18,8 @@ if TYPE_CHECKING:
     from compiler.errors import Problem
 
 _STEP = re.compile(r"\.([^.\[\]@]+)|\[([0-9]+)\]")  # behind @: a place within a CEL text
+_POSITION = re.compile(r"([0-9]{1,9}):([0-9]{1,9})(?![0-9])")
+_BEFORE, _SHOWN = 60, 100
 _SPACE = re.compile(r"[\s,:]*")
 
 
@@ -25,6 +31,35 @@ def with_lines(problems: Sequence[Problem], source: str | None) -> list[Problem]
         replace(problem, at=_place(problem.at, source)) if problem.at.startswith("$") else problem
         for problem in problems
     ]
+
+
+def position(at: str) -> tuple[int, int]:
+    """Line and column that a place begins with; (0, 0) when it has none."""
+    found = _POSITION.match(at)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def excerpt(at: str, source: str | None) -> str:
+    """The line of a place with a caret below it, or an empty string.
+
+    Long lines are cut to the surroundings; tabs stay, so that the caret stands right.
+    """
+    line, column = position(at)
+    if source is None or not line:
+        return ""
+    lines = source.split("\n", line)
+    if len(lines) < line:
+        return ""
+    text = lines[line - 1].rstrip("\r")
+    start = max(0, column - 1 - _BEFORE)
+    shown = text[start : start + _SHOWN]
+    before = "..." if start else ""
+    after = "..." if len(text) > start + _SHOWN else ""
+    shown = before + "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in shown) + after
+    reach = len(before) + column - 1 - start
+    pad = "".join("\t" if c == "\t" else " " for c in shown[:reach].ljust(reach))
+    number = str(line)
+    return f"{number} | {shown}\n{' ' * len(number)} | {pad}^"
 
 
 def _place(path: str, source: str) -> str:
@@ -67,3 +102,16 @@ def _member(source: str, start: int, step: str | int, decoder: Any) -> int | Non
 def _skip(source: str, place: int) -> int:
     found = _SPACE.match(source, place)
     return found.end() if found else place
+
+
+def without_places(node: Any) -> Any:
+    """The same tree with every ``at`` empty: what two sources of one table have in common."""
+    if isinstance(node, tuple):
+        return tuple(without_places(part) for part in node)
+    if not isinstance(node, Struct):
+        return node
+    found = {
+        name: "" if name == "at" else without_places(getattr(node, name))
+        for name in node.__struct_fields__
+    }
+    return type(node)(**found)

@@ -1,4 +1,4 @@
-"""Canonical text of conditions and tables."""
+"""Canonical text of operands and conditions; whole tables are in ``print_table.py``."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def print_value(value: Any) -> str:
     if isinstance(value, dt.date):
         return _quote(value.isoformat())
     if isinstance(value, decimal.Decimal):
-        return format(value, "f")
+        digits = format(value, "f")
+        short = decimal.Decimal(repr(float(value))) == value
+        return digits if short else _quote(digits)  # a bare number is read as float64
     return repr(value)
 
 
@@ -73,7 +75,8 @@ def print_operand(node: ast.Operand, *, tight: bool = False) -> str:
         case ast.Arith(op=op, args=args):
             if op == "-" and len(args) == 1:
                 inner = print_operand(args[0], tight=True)
-                return f"-({inner})" if isinstance(args[0], ast.Const) else f"-{inner}"
+                plain = not isinstance(args[0], ast.Const) and not inner.startswith("-")
+                return f"-{inner}" if plain else f"-({inner})"  # -- starts a comment
             if op in ("+", "-", "*", "/"):
                 text = f" {op} ".join(print_operand(arg, tight=True) for arg in args)
                 return f"({text})" if tight else text
