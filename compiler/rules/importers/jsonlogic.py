@@ -97,9 +97,16 @@ class _Cascade:
             condition = self.condition(args[place], f"{at}[{place}]")
             consequent = self.branch(args[place + 1], f"{at}[{place + 1}]", depth)
             rules.append(self.rule(len(rules) + 1, condition, consequent))
-        if len(args) % 2:
-            return rules, self.branch(args[-1], f"{at}[{len(args) - 1}]", depth)
-        return rules, self.consequent(None, at)
+        if not len(args) % 2:
+            return rules, self.consequent(None, at)
+        try:
+            more, default = self.cascade(args[-1], f"{at}[{len(args) - 1}]", depth)
+        except RefusedError as error:
+            self.report.refusals.append(error.problem)
+            return rules, self.model(self.otherwise)
+        for rule in more:  # a chain behind else goes on with this one
+            rules.append({**rule, "id": f"rule{len(rules) + 1}"})
+        return rules, default
 
     def condition(self, node: Any, at: str) -> Condition:
         """A condition; its reasons to refuse are noted and the reading goes on."""

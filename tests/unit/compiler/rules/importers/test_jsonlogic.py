@@ -79,6 +79,13 @@ def test_chain_becomes_a_cascade_with_nested_ones_and_a_rejection_for_null():
     assert [difference.code for difference in found.differences] == ["jsonlogic.null"]
 
 
+def test_chain_behind_else_goes_on_with_the_same_cascade():
+    inner = {"if": [{"var": "ok"}, "second", "third"]}
+    found = import_jsonlogic({"if": [{"<": [{"var": "n"}, 5]}, "first", inner]}, FEATURES)
+    assert compile_rules(found.document).ids == ("rule1", "rule2", "default")
+    assert compile_rules(found.document).models() == ("first", "second", "third")
+
+
 def test_bare_condition_routes_to_the_models_asked_for():
     found = import_jsonlogic({"var": "ok"}, FEATURES, then="yes_model", otherwise="no_model")
     assert compile_rules(found.document).models() == ("yes_model", "no_model")
