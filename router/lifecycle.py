@@ -42,6 +42,7 @@ from router.settings import RouterSettings
 from router.subject import ensure_subject_key, load_subject_key
 from serving.audit.seal import MasterKey, NodeSealer
 from serving.audit.segment import SegmentWriter
+from serving.priority import favour_loop
 from serving.store import ArtifactStore
 from serving.tls import Tls
 
@@ -209,6 +210,7 @@ class Worker:
         if serving.done():
             serving.result()
             raise StartError("the server ended before it started")
+        favour_loop()
         on_ready()
         _log.info(
             "worker %d serves %d endpoints (pid %d)",

@@ -22,6 +22,7 @@ from router.plane import Plane
 from router.release.build import INLINE_COST_US
 from router.release.current import Current, ReleaseLoader, identity
 from router.release.disk import FeedRelease, Snapshot, read_snapshot, save
+from router.release.loading import Loading
 
 if TYPE_CHECKING:
     import asyncpg
@@ -51,7 +52,7 @@ class Feed:
 
     def __init__(self, plane: Plane, loader: ReleaseLoader, *, port: int) -> None:
         self._plane = plane
-        self._loader = loader
+        self._loading = Loading(loader)
         self._port = port
         self._connection: asyncpg.Connection[Any] | None = None
         self._failures = 0
@@ -74,6 +75,17 @@ class Feed:
         await self._apply(snapshot)
         return True
 
+    async def take(self, snapshot: Snapshot, *, paced: bool = True) -> None:
+        """Serve a snapshot as if the feed had brought it.
+
+        Args:
+            snapshot: what to serve.
+            paced: after the pause that the last change asks for; without only to measure it.
+        """
+        if paced:
+            await self._loading.calm()
+        await self._apply(snapshot)
+
     async def run(self) -> None:
         """Read, wait for the bell or the clock, read again; ends by cancellation."""
         try:
@@ -82,6 +94,7 @@ class Feed:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.rung.wait(), wait_s)
                 self.rung.clear()
+                await self._loading.calm()
         finally:
             self._disconnect()
 
@@ -182,7 +195,8 @@ class Feed:
         if not snapshot.roster and not snapshot.releases:
             plane.swap(msgspec.structs.replace(plane.current, snapshot=snapshot))
         else:
-            current = await asyncio.to_thread(self._loader.apply, snapshot, plane.current)
+            at_start = not plane.loaded
+            current = await self._loading.apply(snapshot, plane.current, at_start=at_start)
             changes = _changes(plane.current, current)
             plane.swap(current)
             for change in changes:

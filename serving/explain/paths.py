@@ -245,19 +245,21 @@ def read_paths(arrays: Mapping[str, NDArray[Any]]) -> Paths:
         raise ScoreError(f"a path tests {depth} columns; at most {MAX_PATH} can be explained")
     shape = (len(boxes), max(depth, 1))
     slots = np.full(shape, -1, np.int32)
-    low_bound, high_bound = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    low_bound, high_bound = np.zeros(shape), np.zeros(shape)
     nan_in = np.zeros(shape, bool)
     for leaf, box in enumerate(boxes):
         for place, (column, (low, high, nan)) in enumerate(box.items()):
             slots[leaf, place] = column
-            low_bound[leaf, place], high_bound[leaf, place] = floor32(low), floor32(high)
+            low_bound[leaf, place], high_bound[leaf, place] = low, high
             nan_in[leaf, place] = nan
     lengths = np.asarray([len(box) for box in boxes], np.intp)
-    return Paths(slots, low_bound, high_bound, nan_in, np.asarray(values, np.float64), lengths)
+    bounds = floor32(low_bound), floor32(high_bound)
+    return Paths(slots, *bounds, nan_in, np.asarray(values, np.float64), lengths)
 
 
-def floor32(bound: float) -> np.float32:
-    """The largest float32 that is not above a number: every float32 compares with both alike."""
+def floor32(bounds: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The largest float32 not above each number: every float32 compares with both alike."""
     with np.errstate(over="ignore"):  # beyond float32 the neighbour of infinity is the bound
-        nearest = np.float32(bound)
-    return np.nextafter(nearest, np.float32(-np.inf)) if float(nearest) > bound else nearest
+        nearest = bounds.astype(np.float32)
+    below = np.nextafter(nearest, np.float32(-np.inf))
+    return np.where(nearest.astype(np.float64) > bounds, below, nearest)
