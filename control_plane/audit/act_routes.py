@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import UUID
 
 from litestar import get, post, put
-from litestar.params import FromPath, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody
 
-from control_plane.audit import acts
+from control_plane.audit import acts, parts
 from control_plane.audit.schemas import (
     Disposal,
     Erasure,
     Explanation,
     NewErasure,
     NewPolicy,
+    PartRows,
     Policy,
     Reason,
     Revealed,
@@ -48,6 +50,24 @@ async def explain(pool: Pool, user: User, record: FromPath[UUID]) -> Explanation
         return await acts.explain(connection, user, record)
 
 
+@get("/audit/parts", guards=[require("audit.read")])
+async def part_rows(
+    *,
+    pool: Pool,
+    user: User,
+    settings: Settings,
+    subject: FromQuery[str],
+    endpoint: FromQuery[str | None] = None,
+    since: FromQuery[datetime | None] = None,
+    until: FromQuery[datetime | None] = None,
+    cursor: Cursor = "",
+    limit: Limit = 100,
+) -> PartRows:
+    """Decisions about a subject that streams and bulk jobs made; `limit` is a number of parts."""
+    span = (since, until)
+    return await parts.find(pool, settings, user, subject, endpoint, span, cursor, limit)
+
+
 @get("/audit/retention", guards=[require("audit.read")])
 async def list_policies(pool: Pool, cursor: Cursor = "", limit: Limit = 100) -> Page[Policy]:
     """How long each retention class is kept; a class without a policy is kept for ever."""
@@ -78,4 +98,4 @@ async def list_disposals(pool: Pool, cursor: Cursor = "", limit: Limit = 100) ->
     return page_of(rows, limit, lambda r: Disposal(**r), lambda r: (r["partition"],))
 
 
-ROUTE_HANDLERS = [reveal, erase, explain, list_policies, set_policy, list_disposals]
+ROUTE_HANDLERS = [reveal, erase, explain, part_rows, list_policies, set_policy, list_disposals]

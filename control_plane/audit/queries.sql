@@ -94,3 +94,9 @@ ON CONFLICT (retention_class) DO UPDATE
 -- name: disposals
 SELECT partition, retention_class, day, rows, archive, archive_digest, disposed_at
 FROM audit_disposals WHERE partition > $1 ORDER BY partition LIMIT $2
+
+-- name: parts
+SELECT id, part, rows, features, received_at, endpoint, release FROM audit_records
+WHERE part IS NOT NULL AND ($1::text IS NULL OR endpoint = $1)
+    AND received_at >= $2 AND received_at < $3 AND id > $4
+ORDER BY id LIMIT $5

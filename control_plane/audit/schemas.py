@@ -234,3 +234,37 @@ class Disposal(Struct, frozen=True):
     archive: str
     archive_digest: str
     disposed_at: datetime
+
+
+class PartRow(Struct, frozen=True):
+    """A decision out of a columnar part.
+
+    Attributes:
+        record: id of the part's record, whose proof covers it.
+        part: digest of the part.
+        received_at: of the part's record.
+        values: columns of the row.
+    """
+
+    record: UUID
+    part: str
+    received_at: datetime
+    endpoint: str
+    release: int
+    values: dict[str, Any]
+
+
+class PartRows(Struct, frozen=True):
+    """Decisions about a subject out of columnar parts.
+
+    Attributes:
+        items: found rows.
+        parts: parts that were read.
+        missing: parts that the artifact store does not have (yet).
+        next: cursor of the next parts, None after the last.
+    """
+
+    items: list[PartRow]
+    parts: int
+    missing: list[str]
+    next: str | None

@@ -1,11 +1,12 @@
-"""``interlock audit reveal|erase|explain|retention``: acts on the evidence, over the REST API."""
+"""``interlock audit reveal|erase|explain|parts|retention``, over the REST API."""
 
 from __future__ import annotations
 
 import sys
 import time
+from datetime import datetime
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 from uuid import UUID
 
 import click
@@ -83,6 +84,34 @@ def explain(remote: Remote, record: UUID, *, wait_s: float) -> None:
         sys.exit(1)
 
 
+@click.command()
+@click.option("--subject", required=True, help="Whom the decisions are about.")
+@click.option("--endpoint", help="Endpoint.")
+@click.option("--since", type=click.DateTime(), help="First time (UTC), inclusive.")
+@click.option("--until", type=click.DateTime(), help="End (UTC), exclusive.")
+@remote_command
+def parts(
+    remote: Remote, *, subject: str, endpoint: str | None, since: datetime | None,
+    until: datetime | None,
+) -> None:  # fmt: skip
+    """Decisions about a subject that streams and bulk jobs made, one JSON line each."""
+    wanted = {"subject": subject, "endpoint": endpoint, "since": since, "until": until}
+    given = {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in wanted.items()
+        if value is not None
+    }
+    cursor: str | None = ""
+    while cursor is not None:
+        query = urlencode({**given, "cursor": cursor} if cursor else given)
+        found = remote.call("GET", f"/audit/parts?{query}")
+        for row in found["items"]:
+            click.echo(msgspec.json.encode(row))
+        for digest in found["missing"]:
+            click.echo(f"{digest}: not in the artifact store (yet)", err=True)
+        cursor = found["next"]
+
+
 @click.group()
 def retention() -> None:
     """How long records are kept, by retention class."""
@@ -120,4 +149,4 @@ def disposals(remote: Remote) -> None:
     show_rows(rows, DISPOSAL, as_json=remote.as_json, empty="nothing was disposed of")
 
 
-ACTS = (reveal, erase, explain, retention)
+ACTS = (reveal, erase, explain, parts, retention)

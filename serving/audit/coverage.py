@@ -10,6 +10,7 @@ import asyncpg
 from msgspec import Struct
 
 from serving.audit.frame import HEADER_BYTES
+from serving.audit.parts import waiting_parts
 from serving.audit.recover import SegmentReader
 from serving.audit.store import read_cursors
 from serving.audit.tail import Cursor, Place, list_segments
@@ -25,17 +26,19 @@ class Coverage(Struct, frozen=True):
         uncovered: those with frames that the ledger does not cover.
         frames: number of such frames.
         writing: files that a living writer holds; covered or not, more may come.
+        parts: columnar parts that the artifact store does not have yet.
     """
 
     segments: int
     uncovered: int
     frames: int
     writing: int
+    parts: int = 0
 
     @property
     def drained(self) -> bool:
         """Nothing is left, and nobody writes any more."""
-        return self.frames == 0 and self.writing == 0
+        return self.frames == 0 and self.writing == 0 and self.parts == 0
 
 
 async def coverage(connection: asyncpg.Connection, root: Path, node: str) -> Coverage:
@@ -46,10 +49,10 @@ async def coverage(connection: asyncpg.Connection, root: Path, node: str) -> Cov
     files = await asyncio.to_thread(list_segments, root / node)
     places: list[Place] = list(files)
     cursors = await read_cursors(connection, node, places, HEADER_BYTES) if places else {}
-    return await asyncio.to_thread(_count, files, cursors)
+    return await asyncio.to_thread(_count, files, cursors, root / node)
 
 
-def _count(files: dict[Place, Path], cursors: dict[Place, Cursor]) -> Coverage:
+def _count(files: dict[Place, Path], cursors: dict[Place, Cursor], folder: Path) -> Coverage:
     uncovered = frames = writing = 0
     for place, path in files.items():
         cursor = cursors[place]
@@ -65,7 +68,7 @@ def _count(files: dict[Place, Path], cursors: dict[Place, Cursor]) -> Coverage:
         writing += lives
         frames += left
         uncovered += left > 0
-    return Coverage(len(files), uncovered, frames, writing)
+    return Coverage(len(files), uncovered, frames, writing, waiting_parts(folder))
 
 
 async def wait_drained(

@@ -176,6 +176,20 @@ class SegmentWriter:
         self.last_seq = seq
         return seq
 
+    def need_room(self) -> None:
+        """Check that the folder, with whatever else was put there, is within its limit.
+
+        Raises:
+            SpoolFull: it is not.
+        """
+        used = spool_bytes(self.folder)
+        if used > self._spool_limit_bytes:
+            raise SpoolFull(
+                f"the spool holds {used} of {self._spool_limit_bytes} bytes",
+                at=str(self.folder),
+                hint="bring the database back or give the spool more room",
+            )
+
     def append_event(self, payload: bytes) -> int:
         """Keep a linked event; like :meth:`append`."""
         return self.append(payload, EVENT)

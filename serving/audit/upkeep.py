@@ -16,6 +16,7 @@ from compiler.signing import KeyPair
 from serving.audit.ack import Acks
 from serving.audit.frame import HEADER_BYTES
 from serving.audit.link import TRANSIENT, Link
+from serving.audit.parts import bring_parts, waiting_parts
 from serving.audit.recover import remove_drafts
 from serving.audit.retention import dispose_due
 from serving.audit.sequencer import sequence, sign_checkpoint
@@ -30,6 +31,7 @@ STRAY = "SELECT audit_stray_rows()"
 CLOSE_ONE = "SELECT close_audit_partition()"
 
 SWEEP_S = 2.0
+PARTS_S = 1.0
 PARTITIONS_S = 60.0
 RETENTION_S = 3600.0
 DRAFT_S = 60.0
@@ -69,10 +71,11 @@ class Upkeep:
             group.create_task(_every(PARTITIONS_S, self.partitions))
             group.create_task(_every(SWEEP_S, self.sweep))
             group.create_task(_every(RETENTION_S, self.retention))
+            group.create_task(_every(PARTS_S, self.parts))
 
     async def finish(self) -> None:
         """One last round of what matters after a drain, as far as the database answers."""
-        for chore in (self.chain, self.checkpoint, self.sweep):
+        for chore in (self.chain, self.checkpoint, self.parts, self.sweep):
             await _attempt(chore)
 
     async def close(self) -> None:
@@ -118,6 +121,20 @@ class Upkeep:
             await link.close()
         for each in done:
             log.info("disposed of %s: %d rows are in %s", each.partition, each.rows, each.archive)
+
+    async def parts(self) -> None:
+        """Bring columnar parts to the artifact store; records do not wait for it."""
+        folder, store = self._spool.folder, self._settings.artifact_store
+        if not await asyncio.to_thread(waiting_parts, folder):
+            return
+        if not store:
+            self.alarms["parts"] = "columnar parts wait, and there is no artifact store"
+            return
+        now_s = self._clock() / 1e9
+        damaged = await asyncio.to_thread(lambda: bring_parts(folder, BlobStore.open(store), now_s))
+        if damaged:
+            self.alarms["parts"] = f"columnar parts are damaged: {', '.join(damaged[:5])}"
+            log.error("%s", self.alarms["parts"])
 
     async def sweep(self) -> None:
         """Delete segments that are closed and covered, after asking the ledger once more.

@@ -8,9 +8,11 @@ from urllib.parse import urlencode
 
 import asyncpg
 import msgspec
+import pyarrow as pa
 import pytest
 
 from router.subject import ensure_subject_key, load_subject_key
+from serving.audit.parts import About, keep_part
 from serving.audit.seal import MasterKey, NodeSealer
 from serving.explain.process import ExplainerProcess
 from serving.settings import ExplainerSettings, ShipperSettings
@@ -200,3 +202,32 @@ async def test_acts_from_a_terminal(terminal, records):
     assert "default" in await terminal("manager", "audit retention list")
     assert "nothing was disposed of" in await terminal("manager", "audit retention disposals")
     assert "no such decisions" in await terminal("manager", "audit query --outcome defaulted")
+
+
+async def test_rows_of_a_subject_are_read_out_of_columnar_parts(
+    staff, terminal, source, shipping, hasher, control_settings
+):
+    writer = source.writer(segment_bytes=1 << 20)
+    at = source.record().received_ns
+    for first in (0, 100, 200):
+        rows = {
+            "row": pa.array(range(first, first + 100), pa.int64()),
+            "rule": ["small"] * 100,
+            "subject_ref": [hasher.ref(f"s{(first + n) % 150}") for n in range(100)],
+            "outputs": [b'{"label":"good"}'] * 100,
+        }
+        keep_part(writer, pa.table(rows), About("credit", 7, "k", at, at), source.next_id)
+    writer.close()
+    await drain(msgspec.structs.replace(shipping, artifact_store=control_settings.artifact_store))
+    cora = staff["compliance"]
+    page = await cora.get("/audit/parts?subject=s7&limit=2")
+    again = await cora.get(f"/audit/parts?subject=s7&cursor={page['next']}")
+    found = page["items"] + again["items"]
+    assert [each["values"]["row"] for each in found] == [7, 157]
+    assert found[0]["values"]["outputs"] == {"label": "good"}
+    assert again["next"] is None
+    assert page["missing"] == []
+    assert (await cora.get("/audit/parts?subject=nobody"))["items"] == []
+    assert '"row":157' in await terminal("compliance", "audit parts --subject s7")
+    refused = await staff["scientist"].call("GET", "/audit/parts?subject=s7")
+    assert refused.code == "permission.denied"
