@@ -77,7 +77,10 @@ class S3Blobs(BlobStore):
         return get_session().create_client("s3", endpoint_url=self.endpoint_url, config=config)
 
     async def _guarded(self, work: Coroutine[Any, Any, Result]) -> Result:
-        import botocore.exceptions
+        from botocore.exceptions import (  # type: ignore[import-untyped]
+            BotoCoreError,
+            ClientError,
+        )
 
         try:
             return await work
@@ -87,11 +90,7 @@ class S3Blobs(BlobStore):
                 code="store.timeout",
                 at=self._place,
             ) from error
-        except (
-            botocore.exceptions.BotoCoreError,
-            botocore.exceptions.ClientError,
-            OSError,
-        ) as error:
+        except (BotoCoreError, ClientError, OSError) as error:
             raise StoreError(f"cannot use {self._place}: {error}", at=self._place) from error
 
     async def _soon(self, work: Coroutine[Any, Any, Any]) -> Any:
