@@ -290,6 +290,33 @@ def tables(draw: st.DrawFn) -> dict[str, Any]:
     return {"$schema": "interlock/rules/v1", "onUnknown": on_unknown, **draw(cascades())}
 
 
+def edge_rows(document: Any, most: int = 24) -> list[dict[str, Any]]:
+    """Rows made of the literals of a condition or table and of what lies next to them."""
+    found: dict[str, list[Any]] = {}
+    stack = [document]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, list):
+            stack.extend(node)
+        elif isinstance(node, dict):
+            if isinstance(node.get("field"), str) and "value" in node and "valueSource" not in node:
+                values = node["value"] if isinstance(node["value"], list) else [node["value"]]
+                for value in values:
+                    found.setdefault(node["field"], []).extend(_near(value))
+            stack.extend(node.values())
+    count = max(map(len, found.values()), default=0)
+    numbers = range(0, count, max(1, count // most))
+    return [{n: values[number % len(values)] for n, values in found.items()} for number in numbers]
+
+
+def _near(value: Any) -> tuple[Any, ...]:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return (value,)
+    if isinstance(value, int):
+        return (value - 1, value, value + 1)
+    return (math.nextafter(value, -math.inf), value, math.nextafter(value, math.inf))
+
+
 def crowded() -> st.SearchStrategy[dict[str, Any]]:
     """A group of several tests of one feature, which merge."""
     return st.sampled_from(list(PLAIN)).flatmap(
@@ -300,6 +327,17 @@ def crowded() -> st.SearchStrategy[dict[str, Any]]:
             st.booleans(),
         )
     )
+
+
+@st.composite
+def repetitive(draw: st.DrawFn) -> dict[str, Any]:
+    """Groups of groups of the same few tests, in which parts are idle."""
+    leaves = draw(st.lists(st.sampled_from(list(PLAIN)).flatmap(_leaf), min_size=2, max_size=3))
+    few = st.lists(st.sampled_from(leaves), min_size=1, max_size=3)
+    word = st.sampled_from(["and", "or"])
+    inner = st.builds(lambda op, parts: {"combinator": op, "rules": parts}, word, few)
+    parts = draw(st.lists(inner | st.sampled_from(leaves), min_size=2, max_size=4))
+    return {"combinator": draw(word), "rules": parts}
 
 
 @st.composite

@@ -13,7 +13,7 @@ from compiler.rules import domain
 from compiler.rules.explanation import explain
 from compiler.rules.pipeline import compile_rules
 from compiler.rules.reference import Reader
-from tests.strategies import NOW_US, PLAIN, range_tables, sound_rows, tables, wild_rows
+from tests.strategies import NOW_US, PLAIN, edge_rows, range_tables, sound_rows, tables, wild_rows
 
 SETTINGS = settings(
     max_examples=60, deadline=None, derandomize=True, database=None,
@@ -85,6 +85,7 @@ def test_dict_binding_equals_reference_whatever_the_values(table, rows):
 @given(range_tables(), st.lists(sound_rows() | wild_rows(), min_size=1, max_size=8))
 def test_every_engine_equals_reference_on_tables_of_ranges(table, rows):
     rules = compile_rules(table, features=PLAIN)
+    rows = rows + edge_rows(table)
     for row in rows:
         index = rules.reference(row, NOW_US)[0]
         f, c = _bound({name: row.get(name) for name in PLAIN})
