@@ -1,8 +1,8 @@
 """CEL's public cases through the real compiler and all of its engines.
 
 A case passes when its expression compiles as a condition and the reference interpreter, both scalar
-bindings, the index and numpy all give the expected truth. What is refused is refused with a reason; an answer
-that differs is ``wrong``.
+bindings, the index and numpy all give the expected truth. What is refused is refused with a reason;
+an answer that differs is ``wrong``.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from compiler.errors import Problem, ProblemsError
+from compiler.rules import domain
 from compiler.rules.compiled import CompiledRules
 from compiler.rules.pipeline import compile_rules
 from compiler.schema import FeatureMap
@@ -36,8 +37,12 @@ def one_rule(
 
 
 def routes_of(rules: CompiledRules, row: dict[str, Any], now_us: int = 0) -> dict[str, int]:
-    """Index of the deciding leaf by each engine."""
+    """Index of the deciding leaf by each engine; a struct holds what a lenient decoder gives it."""
     whole = {name: row.get(name) for name in rules.features}
+    decoded = {
+        name: value if domain.is_nan(value) else domain.read_lenient(rules.features[name], value)
+        for name, value in whole.items()
+    }
     columns = {}
     for name, value in whole.items():
         columns[name] = np.empty(1, dtype=object)
@@ -45,7 +50,7 @@ def routes_of(rules: CompiledRules, row: dict[str, Any], now_us: int = 0) -> dic
     return {
         "reference": rules.reference(row, now_us)[0],
         "dict": rules.scalar("dict")(whole, None, now_us),
-        "struct": rules.scalar("struct")(SimpleNamespace(**whole), None, now_us),
+        "struct": rules.scalar("struct")(SimpleNamespace(**decoded), None, now_us),
         "index": rules.scalar("dict", engine="index")(whole, None, now_us),
         "numpy": int(rules.numpy(columns, 1, now_us)[0]),
     }

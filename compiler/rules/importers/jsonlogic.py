@@ -13,8 +13,7 @@ from compiler.rules.importers.conditions import FALSE, Condition
 from compiler.rules.importers.infer import inferred
 from compiler.rules.importers.jsonlogic_terms import operation
 from compiler.rules.importers.jsonlogic_truth import TruthReader
-from compiler.rules.importers.report import Imported, RefusedError, Report, envelope
-from compiler.rules.pipeline import compile_rules
+from compiler.rules.importers.report import Imported, RefusedError, Report, envelope, finished
 from compiler.schema import FeatureMap
 
 MAX_NESTING = 100
@@ -51,10 +50,7 @@ def import_jsonlogic(
         conditions, default = reader.cascade(rule, "$", 1)
     except RefusedError as error:
         report.refusals.append(error.problem)
-    document = envelope(known, conditions, default)
-    differences = report.close()
-    compile_rules(document)
-    return Imported(document, differences)
+    return finished(envelope(known, conditions, default), report)
 
 
 def _depth(rule: Any) -> int:

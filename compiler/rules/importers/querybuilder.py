@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING, Any
 from compiler.rules import limits
 from compiler.rules.importers.conditions import FALSE
 from compiler.rules.importers.querybuilder_groups import GroupReader
-from compiler.rules.importers.report import Imported, RefusedError, Report, envelope, refuse
+from compiler.rules.importers.report import (
+    Imported,
+    RefusedError,
+    Report,
+    envelope,
+    finished,
+    refuse,
+)
 from compiler.rules.names import RESERVED_IDS, RULE_ID
-from compiler.rules.pipeline import compile_rules
 from compiler.schema import Feature, FeatureMap
 
 if TYPE_CHECKING:
@@ -73,10 +79,7 @@ def import_querybuilder(
             rules = [{"id": "rule1", "antecedent": antecedent, "consequent": consequent}]
     except RefusedError as error:
         report.refusals.append(error.problem)
-    differences = report.close()
-    document = envelope(known, rules, default)
-    compile_rules(document)
-    return Imported(document, differences)
+    return finished(envelope(known, rules, default), report)
 
 
 class _EngineReader:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from compiler.errors import Problem, ProblemsError
+from compiler.rules.pipeline import compile_rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,12 +72,26 @@ def refuse(code: str, message: str, at: str, hint: str = "") -> NoReturn:
     raise RefusedError(Problem(code, message, at, hint))
 
 
+def finished(document: dict[str, Any], report: Report) -> Imported:
+    """The import of a table that compiles.
+
+    Raises:
+        ProblemsError: every reason to refuse; those of the table itself name its own places.
+    """
+    differences = report.close()
+    try:
+        compile_rules(document)
+    except ProblemsError as error:
+        raise ProblemsError(
+            [replace(problem, at=f"imported table {problem.at}") for problem in error.problems]
+        ) from None
+    return Imported(document, differences)
+
+
 def envelope(
     features: Mapping[str, Feature], conditions: list[dict[str, Any]], default: dict[str, Any]
 ) -> dict[str, Any]:
     """A routing table of the JSON form."""
-    import msgspec
-
     return {
         "$schema": "interlock/rules/v1",
         "features": msgspec.to_builtins(dict(features)),

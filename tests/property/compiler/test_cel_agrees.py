@@ -138,6 +138,73 @@ def _constant(value):
     return value
 
 
+WORDS = [
+    "ok",
+    "s",
+    "a",
+    "i",
+    "'x'",
+    "1",
+    "2.5",
+    "3u",
+    "null",
+    "true",
+    "b'a'",
+    "[",
+    "]",
+    "{",
+    "}",
+    "(",
+    ")",
+    ",",
+    ":",
+    "?",
+    ".",
+    "&&",
+    "||",
+    "!",
+    "-",
+    "+",
+    "*",
+    "/",
+    "%",
+    "==",
+    "<",
+    "in",
+    "size",
+    "has",
+    "matches",
+    "all",
+    "map",
+    "x",
+    "now",
+    "duration('1s')",
+    "features",
+    "`q`",
+    "r'\\'",
+    "\\",
+    "\x00",
+    "#",
+    "0x",
+    "e5",
+    "'''",
+    "//",
+]
+
+
+@settings(
+    max_examples=1500, deadline=None, derandomize=True, database=None,
+    phases=[Phase.explicit, Phase.generate],
+)  # fmt: skip
+@given(st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join) | st.text(max_size=20))
+def test_any_text_is_a_condition_or_a_problem_with_its_place(text):
+    rules, problems = one_rule({"cel": text}, FEATURES)
+    assert rules is not None or all(
+        problem.message and problem.at.startswith("$.conditions[0].antecedent")
+        for problem in problems
+    )
+
+
 @settings(
     max_examples=800,
     deadline=None,

@@ -277,3 +277,56 @@ def test_query_matches_the_rows_that_sql_would_select(query, rows):
     for row in rows:
         expected = 0 if group_value(query, row) is True else 1
         assert set(routes_of(rules, row).values()) == {expected}, (query, row)
+
+
+# anything at all ------------------------------------------------------------------------------
+
+KEYS = [
+    "if",
+    "and",
+    "!",
+    "<",
+    "==",
+    "in",
+    "var",
+    "missing_some",
+    "+",
+    "??",
+    "rules",
+    "combinator",
+    "field",
+    "operator",
+    "value",
+    "not",
+    "conditions",
+    "antecedent",
+    "consequent",
+    "type",
+    "valueSource",
+    "muted",
+    "defaultConsequent",
+    "id",
+]
+SCALARS = st.sampled_from(
+    [None, True, False, 0, 1, -1.5, 2**70, "", "a", "s", "and", "xor", "=", "between", "1,2", "~",
+     "model", "field", "\U0001f600"]
+)  # fmt: skip
+JUNK = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(SETTINGS, max_examples=1500)
+@given(junk=JUNK, schema=st.booleans())
+def test_any_json_is_imported_or_refused_with_places(junk, schema):
+    for importer in (import_jsonlogic, import_querybuilder):
+        problems = ()
+        try:
+            compile_rules(importer(junk, FEATURES if schema else None).document)
+        except ProblemsError as error:
+            problems = error.problems
+        assert all(problem.message and problem.at for problem in problems)
