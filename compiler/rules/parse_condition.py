@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from compiler.errors import Problem
 from compiler.rules import ast, limits
-from compiler.rules.cel.translate import cel_condition
+from compiler.rules.cel.budget import Budget
+from compiler.rules.cel.condition import cel_condition
 from compiler.rules.names import suggestion
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class ConditionParser:
     ) -> None:
         self.report = report
         self.features = features or {}
+        self.cel = Budget()
         self.nodes = 0
 
     def _problem(self, code: str, message: str, at: str, hint: str = "") -> None:
@@ -115,7 +117,9 @@ class ConditionParser:
         if not isinstance(text, str):
             self._problem("rule.shape", f"expected a text of CEL, got {_short(text)}", f"{at}.cel")
             return None
-        return cel_condition(text, self.features, f"{at}.cel", self.report, depth=depth)
+        return cel_condition(
+            text, self.features, f"{at}.cel", self.report, depth=depth, budget=self.cel
+        )
 
     def _unknown_keys(self, data: dict[str, Any], known: set[str], at: str) -> None:
         for key in data:

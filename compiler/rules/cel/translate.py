@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from compiler.errors import Problem, ProblemsError
-from compiler.rules import ast
+from compiler.errors import Problem
+from compiler.rules import ast, limits
 from compiler.rules.cel import calls, compute, functions, scope, values
 from compiler.rules.cel import compare as comparing
+from compiler.rules.cel.budget import MAX_STEPS, MAX_TABLE_STEPS, Budget
 from compiler.rules.cel.macros import MACROS, expand
-from compiler.rules.cel.parse import parse
 from compiler.rules.cel.results import (
     CelError,
     Choice,
@@ -34,43 +34,9 @@ from compiler.rules.cel.results import (
 from compiler.rules.cel.tree import Call, Ident, Index, ListOf, Literal, MapOf, Node, Select
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from compiler.schema import FeatureMap
 
-MAX_STEPS = 20_000
-"""Parts evaluated for one text, macros written out and constants weighed."""
 _ARITHMETIC = frozenset("+-*/%")
-
-
-def cel_condition(
-    source: str,
-    features: FeatureMap,
-    at: str,
-    report: Callable[[Problem], None],
-    *,
-    depth: int = 1,
-) -> ast.Condition | None:
-    """Condition of a CEL text; None when there are problems, which are reported.
-
-    Args:
-        source: the text.
-        features: what names may mean, outputs of a decision table included.
-        at: place of the text in its document.
-        depth: levels of conditions around the text, its own included.
-        report: takes each problem; its place is ``<at>@line:column``.
-    """
-    try:
-        tree = parse(source)
-    except ProblemsError as error:
-        for problem in error.problems:
-            report(Problem(problem.code, problem.message, f"{at}@{problem.at}", problem.hint))
-        return None
-    walker = Translator(features, at)
-    found = walker.whole(tree, depth)
-    for problem in walker.problems:
-        report(problem)
-    return None if walker.problems else found
 
 
 class Translator:
@@ -81,8 +47,8 @@ class Translator:
         steps: parts evaluated so far.
     """
 
-    def __init__(self, features: FeatureMap, at: str) -> None:
-        self.features, self.at = features, at
+    def __init__(self, features: FeatureMap, at: str, budget: Budget | None = None) -> None:
+        self.features, self.at, self.budget = features, at, budget or Budget()
         self.problems: list[Problem] = []
         self.steps = 0
 
@@ -114,6 +80,10 @@ class Translator:
             raise never(found)
         if isinstance(found, Constant):
             return ast.Truth(found.value, at)
+        self.budget.size -= found.size
+        if self.budget.size < 0:
+            message = f"expected at most {limits.MAX_NODES} conditions in a table, got more"
+            raise CelError(message, code="rule.too_large", at=at)
         return sized(found.condition, found.size, found.depth + depth - 1, at).condition
 
     def place(self, node: Node) -> str:
@@ -123,9 +93,15 @@ class Translator:
     def spend(self, node: Node, steps: int = 1) -> None:
         """Counts work against the limit of one text."""
         self.steps += steps
-        if self.steps > MAX_STEPS:
+        self.budget.steps -= steps
+        if self.steps > MAX_STEPS or self.budget.steps < 0:
+            most, what = (
+                (MAX_STEPS, "a text")
+                if self.budget.steps >= 0
+                else (MAX_TABLE_STEPS, "all texts of a table")
+            )
             raise CelError(
-                f"expected at most {MAX_STEPS} steps to write a text out, got more",
+                f"expected at most {most} steps to write {what} out, got more",
                 code="rule.too_large",
                 at=self.place(node),
                 hint="split it into several rules",

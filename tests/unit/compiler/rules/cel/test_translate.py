@@ -2,7 +2,10 @@
 
 import pytest
 
+from compiler.errors import ProblemsError
+from compiler.rules.pipeline import compile_rules
 from compiler.rules.print_text import print_condition
+from compiler.schema import Feature
 from tests.conformance.tables import answers_of, one_rule
 
 FEATURES = {
@@ -124,6 +127,16 @@ def test_hostile_text_is_refused_in_bounded_time_without_a_traceback(text):
     assert rules is not None or problems
 
 
+def test_texts_of_one_table_share_a_budget():
+    text = "[1, 2, 3, 4, 5, 6, 7, 8, 9]"
+    costly = {"cel": f"{text}.all(a, {text}.all(b, {text}.all(c, a + b + c > 0)))"}
+    one, _ = one_rule(costly, FEATURES)
+    assert one is not None
+    _, problems = one_rule({"combinator": "and", "rules": [costly] * 400}, FEATURES)
+    assert "all texts of a table" in problems[0].message
+    assert len({problem.code for problem in problems}) == 1
+
+
 def test_text_that_is_no_text_is_a_problem_and_so_is_a_key_beside_it():
     assert one_rule({"cel": 5}, FEATURES)[1][0].code == "rule.shape"
     assert one_rule({"cel": "ok", "not": True}, FEATURES)[1][0].code == "rule.unknown_key"
@@ -143,3 +156,48 @@ def test_groups_of_the_json_form_may_hold_texts_of_cel():
     rules, _ = one_rule(group, FEATURES)
     assert set(answers_of(rules, {"n": 12, "ok": False}).values()) == {True}
     assert set(answers_of(rules, {"n": 12, "ok": True}).values()) == {False}
+
+
+def test_decision_table_reads_the_answer_of_the_model_in_cel():
+    text = "probability['very good'] > 0.7 && output.label == 'very good' && amount < 9.0"
+    table = {
+        "$schema": "interlock/rules/v1",
+        "kind": "decision",
+        "features": {"amount": {"type": "float"}},
+        "output": {"task": "classification", "classes": ["bad", "very good"]},
+        "conditions": [
+            {
+                "antecedent": {"cel": text},
+                "consequent": {"type": "decision", "decision": "approve"},
+            }
+        ],
+        "defaultConsequent": {"type": "decision", "decision": "decline"},
+    }
+    route = compile_rules(table, kind="decision").scalar("dict")
+    assert route({"amount": 5.0}, None, 0, ("very good", (0.2, 0.8))) == 0
+    assert route({"amount": 5.0}, None, 0, ("very good", (0.4, 0.6))) == 1
+    assert route({"amount": 9.0}, None, 0, ("very good", (0.2, 0.8))) == 1
+
+
+def test_features_given_beside_the_envelope_are_known_and_win():
+    rule = {
+        "antecedent": {"cel": "a > 5.0"},
+        "consequent": {"type": "model", "model": "m"},
+    }
+    table = {
+        "$schema": "interlock/rules/v1",
+        "conditions": [rule],
+        "defaultConsequent": {"type": "reject"},
+    }
+    rules = compile_rules(table, features={"a": Feature(type="float")})
+    assert rules.reference({"a": 6.0})[0] == 0
+
+
+def test_problem_is_placed_in_the_json_document_and_in_the_text():
+    source = """{"$schema": "interlock/rules/v1", "features": {"a": {"type": "float"}},
+ "conditions": [{"antecedent": {"cel": "a > 5.0 &&\\n a < 'x'"},
+                 "consequent": {"type": "model", "model": "m"}}],
+ "defaultConsequent": {"type": "reject"}}"""
+    with pytest.raises(ProblemsError) as refused:
+        compile_rules(source)
+    assert refused.value.problems[0].at == "2:40 $.conditions[0].antecedent.cel@2:4"
