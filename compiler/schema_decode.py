@@ -276,8 +276,10 @@ def _check(feature: Feature) -> Callable[[Any], bool] | None:
 
     def fits(value: Any) -> bool:
         read, sound = _read(feature, value)
-        return sound and not (
-            (low is not None and read < low) or (high is not None and read > high)
+        return (
+            sound
+            and read is not None
+            and not ((low is not None and read < low) or (high is not None and read > high))
         )
 
     return fits

@@ -44,6 +44,10 @@ MAX_SLOW = 20
 """Slow requests that are named between two looks."""
 MAX_TOLERATED = 64
 """Different names of tolerated features that are counted apart, per endpoint."""
+WRONG_TYPE = "features.type:"
+"""Mark of the slow decoder's counters at a feature of a wrong type."""
+MAX_RULES = 256
+"""Rules whose UNKNOWN answers and wrong-typed inputs are counted apart, per release."""
 
 _json = msgspec.json.encode
 
@@ -72,7 +76,10 @@ class Meter:
     def __init__(self, counters: Counters, endpoint: Endpoint) -> None:
         self._counters = counters
         self._name = endpoint.name
+        self._release = endpoint.number
+        self._readers = endpoint.readers
         self._tolerated: set[str] = set()
+        self._of_rules: dict[tuple[str, str], int] = {}
         ends = [str(end / 1e6) for end in BUCKETS_US] + ["+Inf"]
         labels = {"endpoint": endpoint.name, "release": endpoint.number}
         duration = "interlock_request_duration_seconds"
@@ -116,9 +123,28 @@ class Meter:
         self._counters.values[self.bucket_slot + bucket] += 1
         self._counters.values[self.sum_slot] += elapsed_us
 
+    def unknown(self, rules: tuple[str, ...]) -> None:
+        """Count rules that were UNKNOWN before the deciding one."""
+        for rule in rules:
+            self._count_rule("interlock_rule_unknown_total", rule)
+
+    def _count_rule(self, name: str, rule: str) -> None:
+        """Count at a rule; beyond :data:`MAX_RULES` they share the label ``other``."""
+        slot = self._of_rules.get((name, rule))
+        if slot is None:
+            label = rule if len(self._of_rules) < MAX_RULES else "other"
+            slot = self._counters.slot(
+                series(name, endpoint=self._name, release=self._release, rule=label)
+            )
+            if label == rule:
+                self._of_rules[name, rule] = slot
+        self._counters.values[slot] += 1
+
     def tolerated(self, counts: Mapping[str, int]) -> None:
-        """Count what the slow decoder let pass, by name."""
+        """Count what the slow decoder let pass, by name; a wrong type also at its rules."""
         for name, count in counts.items():
+            for rule in self._readers.get(name.replace(WRONG_TYPE, "", 1), ()):
+                self._count_rule("interlock_rule_type_errors_total", rule)
             if name not in self._tolerated:  # names come from outside: keep their number bounded
                 if len(self._tolerated) >= MAX_TOLERATED:
                     name = "other"  # noqa: PLW2901 - the label, not the loop

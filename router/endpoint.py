@@ -83,6 +83,7 @@ class Endpoint(Struct, frozen=True, eq=False):
         models: loaded models by name.
         v2: its tensors in the Open Inference Protocol.
         inline: every model is cheap enough to score on the event loop.
+        readers: rules that test each feature, by its name.
     """
 
     content: ReleaseContent
@@ -103,6 +104,7 @@ class Endpoint(Struct, frozen=True, eq=False):
     models: Mapping[str, Any]
     v2: V2Plan
     inline: bool = True
+    readers: Mapping[str, tuple[str, ...]] = {}
 
     @property
     def name(self) -> str:

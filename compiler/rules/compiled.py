@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from compiler.rules import ast, reference
+from compiler.rules.check import field_names
 from compiler.rules.columns import Column, missing_column, read_column
 from compiler.rules.emit_explain import Explainer
 from compiler.rules.emit_numpy import VectorEmitter
@@ -181,6 +182,14 @@ class CompiledRules:
         from compiler.rules.analyse.report import analyse
 
         return analyse(self)
+
+    def readers(self) -> dict[str, tuple[str, ...]]:
+        """Ids of the rules that test each feature, in document order."""
+        found: dict[str, list[str]] = {}
+        for step in all_steps(self.flat.cascade):
+            for name in field_names(step.rule.condition):
+                found.setdefault(name, []).append(step.path)
+        return {name: tuple(ids) for name, ids in found.items()}
 
     def steps(self) -> list[Any]:
         """Every rule, nested ones included, in document order."""

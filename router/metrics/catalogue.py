@@ -61,6 +61,16 @@ CATALOGUE: tuple[Metric, ...] = (
         "counter",
         "Rows decided, by rule, model and decision.",
     ),
+    Metric(
+        "interlock_rule_unknown_total",
+        "counter",
+        "Rules that were UNKNOWN before the one that decided, by rule.",
+    ),
+    Metric(
+        "interlock_rule_type_errors_total",
+        "counter",
+        "Values of a wrong type taken as missing, by each rule that tests their feature.",
+    ),
     Metric(INFER, "counter", "Time spent in models.", NANO),
     Metric("interlock_requests_refused_total", "counter", "Requests refused, by status and code."),
     Metric(

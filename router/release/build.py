@@ -217,7 +217,17 @@ def assemble(
         models=models,
         v2=v2_plan(content),
         inline=not heavy,
+        readers=_readers(routing, deciding),
     )
+
+
+def _readers(*tables: CompiledRules | None) -> dict[str, tuple[str, ...]]:
+    """Ids of the rules of all tables that test each feature."""
+    found: dict[str, tuple[str, ...]] = {}
+    for table in tables:
+        for name, rules in table.readers().items() if table else ():
+            found[name] = found.get(name, ()) + rules
+    return found
 
 
 def _arm(rule: str, leaf: Any, model_arm: Callable[..., Arm]) -> Arm | Split:

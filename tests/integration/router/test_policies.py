@@ -145,6 +145,39 @@ def test_unknown_features_are_ignored_and_counted_by_name(bench: Callable[..., B
     assert sum(counted[name] for name in names) == 201
 
 
+def test_rules_count_what_they_fired_did_not_know_and_took_as_missing(
+    bench: Callable[..., Bench],
+) -> None:
+    def change(known: dict[str, Feature]) -> dict[str, Feature]:
+        name = "credit_amount"
+        return {**known, name: msgspec.structs.replace(known[name], nullable=True)}
+
+    text = (
+        "IF credit_amount < 2000 THEN quick_approval "
+        "ELSE IF credit_amount > 9000 AND duration_in_month > 6 THEN standard_underwriting "
+        "ELSE REJECT 'no amount'"
+    )
+    found = bench(policies(input="lenient"), change=change, rules={"text": text})
+    for _ in range(3):
+        found.ask(world.body(3, change={"credit_amount": "many", "duration_in_month": 6}))
+    found.ask(world.body(3, change={"credit_amount": 5, "duration_in_month": 6}))
+    counted = sum_files(found.folder / "metrics")
+
+    def at(name: str, rule: str) -> int:
+        return sum(
+            value
+            for key, value in counted.items()
+            if key.startswith(name + "{") and f'rule="{rule}"' in key and 'endpoint="credit"' in key
+        )
+
+    assert at("interlock_route_decisions_total", "default") == 3
+    assert at("interlock_route_decisions_total", "rule1") == 1
+    assert at("interlock_rule_unknown_total", "rule1") == 3
+    assert at("interlock_rule_type_errors_total", "rule1") == 3
+    assert at("interlock_rule_type_errors_total", "rule2") == 3
+    assert found.records()[0].unknown[0] == "rule1"
+
+
 def test_default_is_applied_and_recorded(bench: Callable[..., Bench]) -> None:
     words = world.features()["job"].values
     default = words[0]
