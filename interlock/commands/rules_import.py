@@ -10,7 +10,8 @@ from typing import Any
 import click
 import msgspec
 
-from compiler.errors import ProblemsError
+from compiler.errors import Problem, ProblemsError
+from compiler.rules import limits
 from compiler.rules.importers.jsonlogic import import_jsonlogic
 from compiler.rules.importers.querybuilder import import_querybuilder
 from compiler.rules.importers.report import Imported
@@ -48,15 +49,32 @@ def import_rules(
     """
     from interlock.commands.rules import read_schema
 
-    raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-    data: Any = load_json(raw)
+    text = _text_of(sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes())
+    data: Any = load_json(text)
     features = read_schema(schema)[0] if schema else None
     try:
         found = IMPORTERS[source](data, features, then=then, otherwise=otherwise)
     except ProblemsError as error:
-        for problem in with_lines(error.problems, raw.decode()):
+        for problem in with_lines(error.problems, text):
             click.echo(f"refused: {problem}", err=True)
         sys.exit(1)
-    for difference in with_lines(found.differences, raw.decode()):
+    for difference in with_lines(found.differences, text):
         click.echo(f"differs: {difference}", err=True)
     click.echo(msgspec.json.format(msgspec.json.encode(found.document), indent=2).decode())
+
+
+def _text_of(raw: bytes) -> str:
+    """A source of ordinary size as text.
+
+    Raises:
+        ProblemsError: too large, or not UTF-8.
+    """
+    most = limits.MAX_SOURCE_BYTES
+    problem = Problem("rule.too_large", f"expected at most {most} bytes, got {len(raw)}")
+    if len(raw) <= most:
+        try:
+            return raw.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            message = "expected UTF-8 text, got other bytes"
+            problem = Problem("rule.syntax", message, f"byte {error.start}")
+    raise ProblemsError([problem])

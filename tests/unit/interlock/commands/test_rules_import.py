@@ -56,6 +56,21 @@ def test_unreadable_file_ends_with_two_and_no_traceback(run, text):
     assert "error: " in done.stderr
 
 
+@pytest.mark.parametrize("raw", [CHAIN.encode("utf-16"), b"\xff{}", b" " * (16 * 2**20 + 1)])
+def test_other_bytes_and_huge_files_are_unreadable(run, raw, tmp_path):
+    (tmp_path / "raw.json").write_bytes(raw)
+    words = ["import", str(tmp_path / "raw.json"), "--from", "jsonlogic"]
+    done = CliRunner().invoke(rules, words)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "error: " in done.stderr
+
+
+def test_standard_input_is_read_too():
+    done = CliRunner().invoke(rules, ["import", "-", "--from", "jsonlogic"], input=CHAIN)
+    assert done.exit_code == 0
+    assert "amount has no schema and is taken as a nullable float" in done.stderr
+
+
 def test_deeply_nested_rule_is_refused_without_a_traceback(run):
     done = run("jsonlogic", '{"!":' * 900 + "true" + "}" * 900)
     assert done.exit_code == 1
