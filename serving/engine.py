@@ -17,6 +17,7 @@ from compiler.models.host import host_class
 from compiler.models.session import RUNTIME_VERSION
 from compiler.package import Package, read_package, verify_signature
 from serving.batching.batcher import MicroBatcher
+from serving.columns import ColumnEncoder
 from serving.cost import measure_us
 from serving.encode import ROW_ERRORS, Encoder, as_columns, build_encoder, explain_refusal
 from serving.limits import BatchSettings
@@ -72,6 +73,7 @@ class LoadedModel:
         self._runtime = Runtime(
             package.files["model.onnx"], manifest.graph, manifest.output, manifest.min_rows
         )
+        self._columns = ColumnEncoder(self.encoding, self.features)
         if self._runtime.width != self.encoding.width:
             raise ScoreError(
                 f"the graph takes {self._runtime.width} slots, the encoding makes "
@@ -176,7 +178,7 @@ class LoadedModel:
 
     def encode_columns(self, columns: Columns, rows: int) -> NDArray[np.float32]:
         """Lowered rows of business columns, shape (rows, width)."""
-        return encode_columns(columns, rows, self.encoding, self.features)
+        return self._columns.encode(columns, rows)
 
     def score_columns(self, columns: Columns, rows: int) -> Outputs:
         """Answers for business columns; zero rows give empty outputs.

@@ -1,8 +1,7 @@
-"""Many rows: batches beside plain ONNX Runtime, mixed routing, swaps under load."""
+"""Many rows: batches beside plain ONNX Runtime, and mixed routing."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from functools import partial
 from pathlib import Path
@@ -16,19 +15,15 @@ from compiler.models.build import PackageInfo, build_package
 from compiler.models.session import open_session
 from compiler.package import read_package
 from compiler.schema import Feature, FeatureMap, OutputSchema
-from loadtest.bench.model_parts import Trained, request_type
 from loadtest.bench.models import Line, best_us, side_by_side
 from serving.bulk import BulkPlan, BulkRoute, predict_batches
 from serving.engine import Engine, LoadedModel
-from serving.registry import Registry
 
 WIDTH = 20
 TREES = 100
-SIZES = (1, 16, 256, 4096)
+SIZES = (1, 16, 64, 256, 4096)
 BATCH_FLOOR = 0.85
-P99_LIMIT = 1.3
 BATCH_ROWS = 65_536
-SWAP_PAUSE_S = 0.05
 
 
 def batches(folder: Path) -> list[Line]:
@@ -94,55 +89,6 @@ def mixed_routing(folder: Path, rows: int) -> list[Line]:
         Line("routing", f"{count:,} rows: scoring alone", scoring, "s"),
         Line("routing", f"{count:,} rows: batches in, batches out", whole, "s"),
         Line("routing", "batches in, batches out", count / whole, "rows/s"),
-    ]
-
-
-def swaps(data: Path, folder: Path, count: int) -> list[Line]:
-    """Twenty swaps a second between two packages under a caller that never stops."""
-    packages = [Trained(data, folder / str(n), name) for n, name in
-                enumerate(("gradient_boosting", "logistic_regression"))]  # fmt: skip
-    kind = request_type(packages[0].features)
-    row = kind(**packages[0].row(0))
-
-    async def run(turns: int) -> tuple[list[int], int]:
-        registry = Registry()
-        await registry.swap("m", packages[0].info.path)
-        await (registry.get("m")).score(row)
-        took: list[int] = []
-        failed = 0
-        finished = asyncio.Event()
-
-        async def caller() -> None:
-            nonlocal failed
-            while not finished.is_set():
-                start = time.perf_counter_ns()
-                try:
-                    await registry.get("m").score(row)
-                except Exception:  # what a swap must never cause is counted, not hidden
-                    failed += 1
-                took.append(time.perf_counter_ns() - start)
-                await asyncio.sleep(0)
-
-        task = asyncio.create_task(caller())
-        for turn in range(turns):
-            await registry.swap("m", packages[turn % 2].info.path)
-            await asyncio.sleep(SWAP_PAUSE_S)
-        if not turns:
-            await asyncio.sleep(2.0)
-        finished.set()
-        await task
-        await registry.close()
-        return took, failed
-
-    quiet, _ = asyncio.run(run(0))
-    busy, failed = asyncio.run(run(count))
-    before, during = (float(np.percentile(part, 99)) / 1000 for part in (quiet, busy))
-    return [
-        Line("swaps", f"failed calls during {count} swaps", failed, "calls", "0"),
-        Line("swaps", "calls during the swaps", len(busy), "calls"),
-        Line("swaps", "p99 undisturbed", before, "us"),
-        Line("swaps", "p99 during swaps", during, "us"),
-        Line("swaps", "p99 ratio", during / before, "x", f"<= {P99_LIMIT}"),
     ]
 
 

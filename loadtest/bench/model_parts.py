@@ -34,7 +34,7 @@ MANY = (1, 100, 1000)
 class Trained:
     """A fitted pipeline with its data and package."""
 
-    def __init__(self, data: Path, folder: Path, estimator: str) -> None:
+    def __init__(self, data: Path, folder: Path, estimator: str, *, flat: bool = False) -> None:
         self.features, self.columns, target = read_credit(data)
         self.recipe = Recipe("classification", estimator, RECIPES[estimator], seed=7)
         self.matrix = to_matrix(self.columns, self.features)
@@ -52,7 +52,7 @@ class Trained:
             lineage={},
             contributors=(),
             metrics={},
-            out_dir=folder / estimator,
+            out_dir=folder if flat else folder / estimator,
         )
 
     def row(self, index: int) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def models(
     ctx: click.Context, *, only: tuple[str, ...], rows: int, swaps: int, as_json: bool
 ) -> None:
     """One-row and batch scoring of exported models, beside scikit-learn and plain ONNX Runtime."""
-    from loadtest.bench import model_bulk, model_parts
+    from loadtest.bench import model_bulk, model_parts, model_swaps
 
     data = Path(ctx.obj["credit_data"])
     parts: dict[str, Callable[[Path], list[Line]]] = {
@@ -54,7 +54,7 @@ def models(
         "many": lambda folder: model_parts.many_loaded(data, folder),
         "batch": model_bulk.batches,
         "routing": lambda folder: model_bulk.mixed_routing(folder, rows),
-        "swaps": lambda folder: model_bulk.swaps(data, folder, swaps),
+        "swaps": lambda folder: model_swaps.swaps(data, folder / "swaps", swaps),
         "explain": lambda folder: model_parts.explanations(data, folder),
     }
     lines: list[Line] = []

@@ -6,13 +6,15 @@ from decimal import Decimal
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from compiler.errors import AppError
 from compiler.models.encode import encode_columns
 from compiler.models.encoding import Encoding, Numeric, OneHot, Table
+from compiler.models.values import Coded
 from compiler.schema import Feature
+from serving.columns import ColumnEncoder
 from serving.encode import ROW_ERRORS, as_columns, build_encoder, explain_refusal
 
 FEATURES = {
@@ -120,3 +122,52 @@ def test_category_the_model_refuses_is_worded():
     with pytest.raises(AppError, match="category of e seen in training, got 'c'") as caught:
         explain_refusal(KIND(e="c"), encoding, FEATURES)
     assert caught.value.code == "features.enum"
+
+
+ARRAYS = {
+    "i": (np.int64, st.integers(-(2**63), 2**63 - 1)),
+    "x": (np.float64, st.floats(width=64)),
+    "m": (np.float32, st.floats(width=32)),
+    "b": (np.bool_, st.booleans()),
+}
+
+
+@st.composite
+def tables(draw):
+    """Columns as bulk scoring brings them: arrays of numbers, words as codes, some absent."""
+    count = draw(st.integers(0, 5))
+    found = {}
+    for name, (kind, value) in ARRAYS.items():
+        if draw(st.integers(0, 9)):
+            column = draw(st.lists(value, min_size=count, max_size=count))
+            how = draw(st.integers(0, 9))
+            found[name] = column if how == 0 else np.asarray(column, kind)
+            if how == 1 and column:
+                found[name] = [None, *column[1:]]
+    for name in ("w", "e"):
+        known = tuple(draw(st.lists(words, unique=True)))
+        codes = st.lists(st.integers(-1, len(known) - 1), min_size=count, max_size=count)
+        found[name] = Coded(np.asarray(draw(codes), np.intp), known)
+    return found, count
+
+
+@settings(max_examples=400, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(st.lists(columns(), min_size=1, max_size=5), tables())
+def test_prepared_column_encoder_equals_the_plain_one(parts, table):
+    encoding = Encoding(tuple(parts))
+    given_columns, count = table
+    prepared = ColumnEncoder(encoding, FEATURES)
+    try:
+        expected = encode_columns(given_columns, count, encoding, FEATURES)
+    except AppError as error:
+        refusal = (error.code, error.at, error.message)
+        with pytest.raises(AppError) as caught:
+            prepared.encode(given_columns, count)
+        other = caught.value
+        assert (other.code, other.at, other.message) == refusal
+        return
+    found = prepared.encode(given_columns, count)
+    assert (found.shape, found.dtype, found.flags.c_contiguous) == (
+        expected.shape, np.dtype(np.float32), True,
+    )  # fmt: skip
+    assert _same_but_nan_bits(found, expected)
