@@ -122,10 +122,15 @@ def _number(value: Any) -> Any:
     return value
 
 
+def _is_nan(value: Any) -> bool:
+    """True for NaN of either kind; comparing a signalling one raises."""
+    return value.is_nan() if isinstance(value, decimal.Decimal) else bool(value != value)
+
+
 def _read_int(feature: Feature, value: Any) -> int | None:
     value = _number(value)
     if not isinstance(value, int):
-        if value != value:
+        if _is_nan(value):
             return None
         if not INT_MIN <= value <= INT_MAX + 1 or value != int(value):
             raise WrongTypeError  # bounds first: int() of Decimal('1e999999999') takes all memory
@@ -137,13 +142,15 @@ def _read_int(feature: Feature, value: Any) -> int | None:
 
 def _read_float(feature: Feature, value: Any) -> float | None:
     value = _number(value)
+    if _is_nan(value):
+        return None
     try:
         number = float(value)
     except (OverflowError, ValueError):
         raise WrongTypeError from None
     if isinstance(value, decimal.Decimal) and value.is_finite() and math.isinf(number):
         raise WrongTypeError
-    return None if number != number else number
+    return number
 
 
 def _read_float32(feature: Feature, value: Any) -> float | None:
@@ -154,7 +161,7 @@ def _read_float32(feature: Feature, value: Any) -> float | None:
 def _read_decimal(feature: Feature, value: Any) -> decimal.Decimal | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str | decimal.Decimal):
         raise WrongTypeError
-    if isinstance(value, float | decimal.Decimal) and value != value:
+    if isinstance(value, float | decimal.Decimal) and _is_nan(value):
         return None
     return to_decimal(feature, value)
 
