@@ -171,6 +171,9 @@ def _number(left: Input, op: str, value: Any, at: str) -> ast.Condition:
             at=at,
             hint="CEL rounds a larger int to a double before it compares",
         )
+    if isinstance(left.operand, ast.Arith) and abs(value) > EXACT:
+        message = f"expected a number within 2**53 beside arithmetic, got {value!r}"
+        raise CelError(message, at=at)
     if left.kind == "decimal":
         if isinstance(value, float) and decimal.Decimal(value) != decimal.Decimal(repr(value)):
             raise CelError(
