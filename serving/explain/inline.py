@@ -17,6 +17,8 @@ from serving.engine import LoadedModel
 from serving.explain.explainer import Explainer
 from serving.explain.reasons import in_words
 
+INLINE_CALLS = 3
+"""Calls of a round of the measurement: enough to tell what is cheap, and short."""
 Explain = Callable[[Any, bool], "InlineExplanation | None"]
 
 
@@ -50,7 +52,7 @@ def inline_explainer(model: LoadedModel, limit_us: float) -> Explain | None:
         explainer = Explainer(model, file)
     except (AppError, KeyError, ValueError, IndexError, OSError):
         return None  # whoever wants this explanation near-line is told what is wrong with it
-    if not explainer.is_exact or measure_us(explainer.sample) > limit_us:
+    if not explainer.is_exact or measure_us(explainer.sample, calls=INLINE_CALLS) > limit_us:
         return None
     features, names = model.features, model.encoding.features()
 

@@ -217,44 +217,100 @@ def shares(depth: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def read_paths(arrays: Mapping[str, NDArray[Any]]) -> Paths:
     """For each leaf the columns on its path with their bounds, padded to the longest path.
 
+    All trees are walked at once, level by level.
+
     Raises:
         ScoreError: a path is too long.
     """
-    left, right = arrays["left"].tolist(), arrays["right"].tolist()
-    feature, threshold = arrays["feature"].tolist(), arrays["threshold"].tolist()
-    default_left, value = arrays["default_left"].tolist(), arrays["value"].tolist()
-    infinity = float("inf")
-    boxes: list[dict[int, tuple[float, float, bool]]] = []
-    values: list[float] = []
-    for start in arrays["offsets"].tolist()[:-1]:
-        stack: list[tuple[int, dict[int, tuple[float, float, bool]]]] = [(0, {})]
-        while stack:
-            node, box = stack.pop()
-            at = start + node
-            column = feature[at]
-            if column < 0:
-                boxes.append(box)
-                values.append(value[at])
-                continue
-            low, high, nan = box.get(column, (-infinity, infinity, True))
-            cut, goes_left = threshold[at], default_left[at]
-            stack.append((left[at], {**box, column: (low, min(high, cut), nan and goes_left)}))
-            stack.append((right[at], {**box, column: (max(low, cut), high, nan and not goes_left)}))
-    depth = max((len(box) for box in boxes), default=0)
+    offsets = np.asarray(arrays["offsets"], np.intp)
+    start = np.repeat(offsets[:-1], np.diff(offsets))
+    children = (arrays["left"] + start, arrays["right"] + start)
+    feature, threshold = np.asarray(arrays["feature"]), np.asarray(arrays["threshold"])
+    default_left = np.asarray(arrays["default_left"], bool)
+    nodes = offsets[:-1]
+    box = _Boxes(len(nodes))
+    found: list[tuple[NDArray[np.intp], _Boxes]] = []
+    while len(nodes):
+        leaf = feature[nodes] < 0
+        found.append((nodes[leaf], box.some(leaf)))
+        nodes, box = nodes[~leaf], box.some(~leaf)
+        sides = box.split(feature[nodes], threshold[nodes], default_left[nodes])
+        nodes = np.concatenate([child[nodes] for child in children])
+        box = _Boxes.both(*sides)
+    lengths = np.concatenate([part.lengths for _, part in found])
+    depth = int(lengths.max(initial=0))
     if depth > MAX_PATH:
         raise ScoreError(f"a path tests {depth} columns; at most {MAX_PATH} can be explained")
-    shape = (len(boxes), max(depth, 1))
-    slots = np.full(shape, -1, np.int32)
-    low_bound, high_bound = np.zeros(shape), np.zeros(shape)
-    nan_in = np.zeros(shape, bool)
-    for leaf, box in enumerate(boxes):
-        for place, (column, (low, high, nan)) in enumerate(box.items()):
-            slots[leaf, place] = column
-            low_bound[leaf, place], high_bound[leaf, place] = low, high
-            nan_in[leaf, place] = nan
-    lengths = np.asarray([len(box) for box in boxes], np.intp)
-    bounds = floor32(low_bound), floor32(high_bound)
-    return Paths(slots, *bounds, nan_in, np.asarray(values, np.float64), lengths)
+    leaves = np.concatenate([leaf for leaf, _ in found])
+    slots, low, high, nan_in = (
+        np.concatenate([part.padded(max(depth, 1))[place] for _, part in found])
+        for place in range(4)
+    )
+    unused = slots < 0
+    low[unused] = high[unused] = 0.0
+    nan_in[unused] = False
+    value = np.asarray(arrays["value"], np.float64)[leaves]
+    return Paths(slots, floor32(low), floor32(high), nan_in, value, lengths)
+
+
+class _Boxes:
+    """What the paths to some nodes demand so far: columns, bounds, whether NaN passes."""
+
+    def __init__(self, count: int) -> None:
+        self.slots = np.full((count, 0), -1, np.int32)
+        self.low, self.high = np.zeros((count, 0)), np.zeros((count, 0))
+        self.nan_in = np.zeros((count, 0), bool)
+        self.lengths = np.zeros(count, np.intp)
+
+    def some(self, chosen: NDArray[np.bool_]) -> _Boxes:
+        """The boxes of some of the nodes."""
+        found = _Boxes(0)
+        found.slots, found.low, found.high = self.slots[chosen], self.low[chosen], self.high[chosen]
+        found.nan_in, found.lengths = self.nan_in[chosen], self.lengths[chosen]
+        return found
+
+    def split(
+        self, column: NDArray[Any], cut: NDArray[Any], goes_left: NDArray[np.bool_]
+    ) -> tuple[_Boxes, _Boxes]:
+        """The boxes of the left and right children of all nodes."""
+        slots, low, high, nan_in = self.padded(self.slots.shape[1] + 1)
+        hit = slots == column[:, None]
+        known = hit.any(axis=1)
+        place = np.where(known, hit.argmax(axis=1), self.lengths)
+        row = np.arange(len(slots))
+        slots[row, place] = column
+        sides = []
+        for left in (True, False):
+            side = _Boxes(0)
+            side.slots, side.lengths = slots, self.lengths + ~known
+            side.low, side.high, side.nan_in = low.copy(), high.copy(), nan_in.copy()
+            if left:
+                side.high[row, place] = np.minimum(high[row, place], cut)
+            else:
+                side.low[row, place] = np.maximum(low[row, place], cut)
+            side.nan_in[row, place] &= goes_left == left
+            sides.append(side)
+        return sides[0], sides[1]
+
+    def padded(
+        self, width: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+        """The arrays with room for ``width`` columns; what is unused is open to everything."""
+        more = ((0, 0), (0, max(0, width - self.slots.shape[1])))
+        return (
+            np.pad(self.slots, more, constant_values=-1)[:, :width],
+            np.pad(self.low, more, constant_values=-np.inf)[:, :width],
+            np.pad(self.high, more, constant_values=np.inf)[:, :width],
+            np.pad(self.nan_in, more, constant_values=True)[:, :width],
+        )
+
+    @classmethod
+    def both(cls, left: _Boxes, right: _Boxes) -> _Boxes:
+        """Left children, then right children."""
+        found = cls(0)
+        for name in ("slots", "low", "high", "nan_in", "lengths"):
+            setattr(found, name, np.concatenate([getattr(left, name), getattr(right, name)]))
+        return found
 
 
 def floor32(bounds: NDArray[np.float64]) -> NDArray[np.float32]:
