@@ -12,6 +12,7 @@ Source: A. Appleby, MurmurHash3 (public domain); OpenFeature flagd, custom opera
 from __future__ import annotations
 
 from bisect import bisect_right
+from fractions import Fraction
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+_SPACE = 1 << 32
 _C1, _C2, _MASK = 0xCC9E2D51, 0x1B873593, 0xFFFFFFFF
 UNIT_MISSING = "UNIT_MISSING"
 
@@ -120,6 +122,38 @@ def arm_chooser(split: ast.SplitConsequent) -> Callable[[str], int]:
         return bisect_right(ends, murmur3(key + unit.encode()) * total >> 32)
 
     return choose
+
+
+def share_moved(before: ast.SplitConsequent, after: ast.SplitConsequent) -> Fraction:
+    """Exact share of hashes whose arm, by name, is another after an edit of a split.
+
+    With the same salt and layer each arm is an interval of the 2**32 hashes and the shares that
+    stay are where the intervals of one name overlap. Another salt or layer draws anew: then the
+    share is what independent draws give. Another ``unit`` hashes something else and is drawn anew
+    too.
+    """
+    old, new = _intervals(before), _intervals(after)
+    same_draw = split_key(before) == split_key(after) and before.unit == after.unit
+    stay = Fraction(0)
+    for name, low, high in old:
+        for other, start, end in new:
+            if name != other:
+                continue
+            if same_draw:
+                stay += Fraction(max(0, min(high, end) - max(low, start)), _SPACE)
+            else:
+                stay += Fraction(high - low, _SPACE) * Fraction(end - start, _SPACE)
+    return 1 - stay
+
+
+def _intervals(split: ast.SplitConsequent) -> list[tuple[str, int, int]]:
+    """Name, first hash and the hash after the last of each arm."""
+    ends = list(accumulate(arm.weight for arm in split.arms))
+    firsts = [-(-end * _SPACE // ends[-1]) for end in (0, *ends)]  # (h * W) >> 32 reaches the end
+    return [
+        (arm.name, low, high)
+        for arm, low, high in zip(split.arms, firsts, firsts[1:], strict=False)
+    ]
 
 
 def assign_many(split: ast.SplitConsequent, units: Sequence[Any]) -> NDArray[np.int16]:
