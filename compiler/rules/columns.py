@@ -41,14 +41,19 @@ def missing_column(feature: Feature, rows: int) -> Column:
     return read_column(feature, np.full(rows, None, dtype=object))
 
 
-def read_column(feature: Feature, array: Array, *, want_nan: bool = False) -> Column:
+def read_column(feature: Feature, array: Any, *, want_nan: bool = False) -> Column:
     """A received array in the domain of its feature; wrong-typed values are MISSING.
 
     Args:
         feature: what the column holds.
-        array: any dtype, shape (rows,); objects may be None.
+        array: any dtype, shape (rows,), objects may be None; an Arrow array; or an object with
+            ``codes`` (shape (rows,), below 0 for MISSING) and the ``words`` they stand for.
         want_nan: also say where a float NaN was received.
     """
+    if hasattr(array, "words"):
+        return _recoded(feature, array.codes, array.words, want_nan=want_nan)
+    if hasattr(array, "dictionary_encode"):
+        return _arrow(feature, array, want_nan=want_nan)
     array = np.asarray(array)
     nan = _nan_mask(array) if want_nan else None
     kind = array.dtype.kind
@@ -64,6 +69,67 @@ def read_column(feature: Feature, array: Array, *, want_nan: bool = False) -> Co
     if feature.type in ("int", "float", "float32"):
         return _numbers_of_objects(feature, array, nan)
     return _codes(feature, array)
+
+
+def _recoded(feature: Feature, codes: Array, words: Any, *, want_nan: bool) -> Column:
+    """A column that comes as codes already: its words are read once each."""
+    nan = np.zeros(len(codes), bool) if want_nan else None
+    if feature.type in ("int", "float", "float32"):  # texts are not numbers here
+        return missing_column(feature, len(codes))
+    values: list[Any] = []
+    known: dict[Any, int] = {}
+    places = []
+    for word in words:
+        value = domain.read_lenient(feature, word)
+        if value is None:
+            places.append(-1)
+            continue
+        place = known.setdefault(value, len(values))
+        if place == len(values):
+            values.append(value)
+        places.append(place)
+    if places == list(range(len(places))) and codes.dtype in (np.int32, np.int64):
+        found = codes
+    else:
+        found = np.array([*places, -1], np.int32)[np.where(codes < 0, len(places), codes)]
+    return Column(found, values=values, nan=nan)
+
+
+def _arrow(feature: Feature, array: Any, *, want_nan: bool) -> Column:
+    """An Arrow array: texts by their dictionary, numbers without a copy where nothing is null."""
+    import pyarrow as pa
+
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    kind = array.type
+    if _is_text(pa, kind):
+        array = array.dictionary_encode()
+        kind = array.type
+    if pa.types.is_dictionary(kind) and not _is_text(pa, kind.value_type):
+        return _arrow(feature, array.dictionary_decode(), want_nan=want_nan)
+    if pa.types.is_dictionary(kind):
+        codes = array.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        return _recoded(
+            feature, codes.astype(np.int32), array.dictionary.to_pylist(), want_nan=want_nan
+        )
+    if pa.types.is_integer(kind) and array.null_count and feature.type == "int":
+        present = array.is_valid().to_numpy(zero_copy_only=False)
+        data = array.fill_null(0).to_numpy(zero_copy_only=False)
+        return _both(read_column(feature, data, want_nan=want_nan), present)
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return read_column(feature, array.to_numpy(zero_copy_only=False), want_nan=want_nan)
+    return read_column(feature, np.array(array.to_pylist(), dtype=object), want_nan=want_nan)
+
+
+def _is_text(pa: Any, kind: Any) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _both(column: Column, present: Array) -> Column:
+    """The same column where values are present besides."""
+    if column.present is not None:
+        present = present & column.present
+    return Column(column.data, present, nan=column.nan)
 
 
 def _floats(feature: Feature, array: Array) -> Array:
@@ -94,8 +160,11 @@ def _codes(feature: Feature, array: Array) -> Column:
     codes: dict[Any, int] = {}
     raw: dict[Any, int] = {}
     values: list[Any] = []
+    listed = array.tolist()
+    if set(map(type, listed)) <= {str, type(None)}:
+        return _words(feature, listed)
     found = np.empty(len(array), dtype=np.int32)
-    for row, value in enumerate(array.tolist()):
+    for row, value in enumerate(listed):
         key = (value.__class__, value)
         try:
             code = raw.get(key)
@@ -110,6 +179,15 @@ def _codes(feature: Feature, array: Array) -> Column:
             raw[key] = code
         found[row] = code
     return Column(found, values=values)
+
+
+def _words(feature: Feature, listed: list[str | None]) -> Column:
+    """A column of nothing but texts: two look-ups of a dict per row."""
+    distinct = dict.fromkeys(listed)
+    distinct.pop(None, None)
+    places = dict(zip(distinct, range(len(distinct)), strict=True))
+    codes = np.fromiter(map({**places, None: -1}.__getitem__, listed), np.int32, len(listed))
+    return _recoded(feature, codes, list(distinct), want_nan=False)
 
 
 def _nan_mask(array: Array) -> Array:

@@ -11,11 +11,10 @@ import numpy as np
 
 from compiler.rules import ast, reference
 from compiler.rules.check import field_names
-from compiler.rules.columns import Column, missing_column, read_column
+from compiler.rules.chunks import VectorProgram
 from compiler.rules.emit_explain import Explainer
-from compiler.rules.emit_numpy import VectorEmitter
 from compiler.rules.emit_reads import Binding
-from compiler.rules.emit_scalar import build, reads_missing
+from compiler.rules.emit_scalar import reads_missing
 from compiler.rules.engine import Engine, Target, build_scalar, scalar_source
 from compiler.rules.explanation import Explanation, decide
 from compiler.rules.finding import Finding
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
-
-CHUNK_ROWS = 16_384
 
 
 class CompiledRules:
@@ -58,7 +55,6 @@ class CompiledRules:
         self.digest = "sha256:" + hashlib.sha256(canonical).hexdigest()
         self.on_unknown = table.on_unknown if isinstance(table.on_unknown, str) else "consequent"
         self._scalars: dict[tuple[Binding, Engine | None], Callable[..., int]] = {}
-        self._vector: tuple[Callable[..., Any], dict[str, int]] | None = None
 
     def _output_scope(self) -> FeatureMap:
         return output_features(self.output) if self.table.kind == "decision" else {}
@@ -160,22 +156,19 @@ class CompiledRules:
         """Indices of the deciding leaves of ``n`` rows.
 
         Args:
-            columns: arrays of shape (n,) by feature name; an absent one is MISSING throughout.
+            columns: by feature name arrays of shape (n,), Arrow arrays, or codes and words as
+                :class:`compiler.models.values.Coded` has them; an absent one is MISSING throughout.
             n: rows.
             now_us: time of the request.
+
+        Raises:
+            ColumnError: a column has another number of rows.
         """
-        if self._vector is None:
-            emitter = VectorEmitter(self.flat, self.scope, on_unknown=self.on_unknown)
-            self._vector = build(emitter.emit("route"), "route"), emitter.slots
-        route, slots = self._vector
-        read: list[Column] = [
-            read_column(self.scope[name], columns[name], want_nan=True)
-            if name in columns
-            else missing_column(self.scope[name], n)
-            for name in slots
-        ]
-        found: NDArray[np.int16] = route(read, n, now_us)
-        return found
+        return self._vector.run(columns, n, now_us)
+
+    @cached_property
+    def _vector(self) -> VectorProgram:
+        return VectorProgram(self.flat, self.scope, self.on_unknown)
 
     def analyse(self) -> list[Finding]:
         """What a reviewer should know about the table, worst first."""

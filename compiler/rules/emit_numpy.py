@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from compiler.rules import ast, reference
 from compiler.rules.check import field_names
-from compiler.rules.columns import Column
 from compiler.rules.emit_scalar import Source
 from compiler.rules.flat import Cascade, Flat
 from compiler.rules.passes.negate import push_negation
 from compiler.rules.vector import VECTOR
 from compiler.schema import Feature, FeatureMap
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _NUMBERS = frozenset({"int", "float", "float32"})
 _PYTHON = {"=": "==", "!=": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
@@ -30,28 +28,93 @@ _UFUNC = {
 }
 
 
-class VectorEmitter:
-    """Emits ``name(col, n, now_us, env)`` that returns int16 leaf indices for one chunk."""
+SEGMENT = 32
+"""Entries of one generated function; between two, rows that are decided can be left out."""
 
-    def __init__(self, flat: Flat, features: FeatureMap, *, on_unknown: str) -> None:
-        self.flat, self.features, self.on_unknown = flat, features, on_unknown
+
+class Entry(Struct, frozen=True):
+    """Where rows may be decided, in the order of precedence.
+
+    Attributes:
+        scope: conditions that must be TRUE, outermost first.
+        unknown: a condition that must be UNKNOWN besides; None asks for no more.
+        index: what such rows get.
+    """
+
+    scope: tuple[ast.Condition, ...]
+    unknown: ast.Condition | None
+    index: int
+
+
+class Lookup(Struct, frozen=True):
+    """A test that is made once per distinct value of a coded column."""
+
+    slot: int
+    test: Callable[[Any, int], bool]
+
+
+def entries(flat: Flat, on_unknown: str) -> list[Entry]:
+    """A table without its nesting: the first entry that holds decides."""
+    found: list[Entry] = []
+
+    def walk(cascade: Cascade, scope: tuple[ast.Condition, ...]) -> None:
+        for step in cascade.steps:
+            inside = (*scope, step.rule.condition)
+            if step.inner is None:
+                found.append(Entry(inside, None, step.index))
+            else:
+                walk(step.inner, inside)
+                found.append(Entry(inside, None, step.inner.default))
+            if on_unknown != "fallthrough":
+                code = flat.unknown if flat.unknown >= 0 else -1 - step.index
+                found.append(Entry(scope, step.rule.condition, code))
+
+    walk(flat.cascade, ())
+    return found
+
+
+class VectorEmitter:
+    """Emits ``route(col, n, now_us, tab)``: for one chunk, which entry of a segment is the first.
+
+    The answer is a weight per row, uint8: the number of entries for the first one, down to 1 for
+    the last, 0 where none holds. The largest weight wins, so a row needs no mask of being open.
+
+    Attributes:
+        slots: features read, by place in ``col``; shared by the segments of a table.
+        lookups: tables wanted, by place in ``tab``; shared likewise.
+        asks_nan: features of which NaN is told from other MISSING.
+    """
+
+    def __init__(
+        self, features: FeatureMap, slots: dict[str, int], lookups: list[Lookup], asks_nan: set[str]
+    ) -> None:
+        self.features = features
+        self.slots, self.lookups, self.asks_nan = slots, lookups, asks_nan
         self.constants: dict[str, Any] = dict(VECTOR)
         self.lines: list[str] = []
         self.known: dict[str, str] = {}
-        self.slots: dict[str, int] = {}
+        self.read: dict[str, None] = {}
 
-    def emit(self, name: str) -> Source:
-        """Source of the function; ``slots`` then lists the features in column order."""
-        cascade = self.flat.cascade
-        self.cascade(cascade, None)
-        reads = [f"    x{i} = col[{i}]" for i in self.slots.values()]
+    def emit(self, segment: Sequence[Entry]) -> Source:
+        """Source of one segment.
+
+        Args:
+            segment: at most 255 entries.
+        """
+        count = len(segment)
+        for place, entry in enumerate(segment):
+            mask = self.entry(entry)
+            target = "best" if place == 0 else "held"
+            self.lines.append(f"    multiply({mask}.view(uint8), {count - place}, out={target})")
+            if place:
+                self.lines.append("    maximum(best, held, out=best)")
         head = [
-            f"def {name}(col, n, now_us):",
-            *reads,
-            f"    out = full(n, {cascade.default}, int16)",
-            "    free = ones(n, bool)",
+            "def route(col, n, now_us, tab):",
+            *(f"    {name} = col[{name[1:]}]" for name in self.read),
+            "    best = empty(n, uint8)",
+            "    held = empty(n, uint8)",
         ]
-        return Source("\n".join([*head, *self.lines, "    return out"]) + "\n", self.constants)
+        return Source("\n".join([*head, *self.lines, "    return best"]) + "\n", self.constants)
 
     def add(self, text: str) -> str:
         """Local that holds an expression, computed once."""
@@ -61,29 +124,14 @@ class VectorEmitter:
             self.lines.append(f"    {local} = {text}")
         return local
 
-    def cascade(self, cascade: Cascade, inside: str | None) -> None:
-        for step in cascade.steps:
-            true = self.true(push_negation(step.rule.condition))
-            mask = f"free & {true}" if inside is None else f"free & {inside} & {true}"
-            self.lines.append(f"    hit = {mask}")
-            if step.inner is None:
-                self.settle(step.index)
-            else:
-                local = f"g{step.index}_{len(self.lines)}"
-                self.lines.append(f"    {local} = hit")
-                self.cascade(step.inner, local)
-                self.lines.append(f"    hit = free & {local}")
-                self.settle(step.inner.default)
-            if self.on_unknown != "fallthrough":
-                code = self.flat.unknown if self.flat.unknown >= 0 else -1 - step.index
-                false = self.true(push_negation(step.rule.condition, negated=True))
-                scope = "" if inside is None else f"{inside} & "
-                self.lines.append(f"    hit = free & {scope}~{true} & ~{false}")
-                self.settle(code)
-
-    def settle(self, index: int) -> None:
-        self.lines.append(f"    out[hit] = {index}")
-        self.lines.append("    free &= ~hit")
+    def entry(self, entry: Entry) -> str:
+        """Local of the mask of an entry."""
+        masks = [self.true(push_negation(each)) for each in entry.scope]
+        if entry.unknown is not None:
+            true = self.true(push_negation(entry.unknown))
+            false = self.true(push_negation(entry.unknown, negated=True))
+            masks.append(self.add(f"~({true} | {false})"))
+        return masks[0] if len(masks) == 1 else self.add(" & ".join(masks))
 
     # conditions -------------------------------------------------------------------------------
 
@@ -108,7 +156,9 @@ class VectorEmitter:
         return self.add(f"full(n, {value})")
 
     def column(self, name: str) -> str:
-        return f"x{self.slots.setdefault(name, len(self.slots))}"
+        local = f"x{self.slots.setdefault(name, len(self.slots))}"
+        self.read[local] = None
+        return local
 
     def kind(self, operand: ast.Operand) -> str:
         """``float``, ``int``, ``coded`` or ``constant``."""
@@ -124,6 +174,7 @@ class VectorEmitter:
         if isinstance(node, ast.Presence) and node.op == "isNaN":
             sign = "~" if node.negated else ""
             assert isinstance(node.operand, ast.Field)
+            self.asks_nan.add(node.operand.name)
             return self.add(f"{sign}{self.column(node.operand.name)}.nan")
         operands = [node.left, node.right] if hasattr(node, "left") else [node.operand]
         kinds = {self.kind(operand) for operand in operands}
@@ -137,9 +188,14 @@ class VectorEmitter:
     def looked_up(self, node: Any) -> str:
         """A test of one coded column: once per distinct value, then a gather."""
         name = field_names(node)[0]
-        test = self.constant(leaf_test(node, name, self.features[name]))
-        table = self.add(f"table({test}, {self.column(name)}, now_us)")
-        return self.add(f"{table}[{self.column(name)}.data]")
+        column = self.column(name)
+        known = f"lookup {name} {node!r}"
+        if known not in self.known:
+            self.lookups.append(
+                Lookup(self.slots[name], leaf_test(node, name, self.features[name]))
+            )
+            self.known[known] = f"tab[{len(self.lookups) - 1}]"
+        return self.add(f"members({self.known[known]}, {column}.data)")
 
     def by_row(self, node: Any) -> str:
         """A test across coded columns, row by row through the reference."""
@@ -268,6 +324,3 @@ def row_test(node: Any, names: tuple[str, ...], features: FeatureMap) -> Callabl
         return reference.truth(node, reference.Reader(used, row, now_us)) is True
 
     return test
-
-
-__all__ = ["Column", "VectorEmitter"]

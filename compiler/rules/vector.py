@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,47 @@ def table(test: Callable[[Any, int], bool], column: Column, now_us: int) -> Arra
         found[code] = test(value, now_us)
     found[-1] = test(None, now_us)
     return found
+
+
+FEW = 3
+"""Codes that are compared one by one; a gather costs about as much as so many."""
+
+
+class Members(Struct, frozen=True):
+    """Where a test holds, for the codes of one column.
+
+    Attributes:
+        answers: per distinct value, one more for MISSING at the end.
+        codes: the codes with answer ``answer``, when they are few; None else.
+        answer: what the few codes have.
+    """
+
+    answers: Array
+    codes: tuple[int, ...] | None
+    answer: bool
+
+
+def members_of(answers: Array) -> Members:
+    """Answers, with the shorter of the lists of those that hold and those that do not."""
+    missing = len(answers) - 1
+    for answer in (True, False):
+        found = np.flatnonzero(answers == answer)
+        if len(found) <= FEW:
+            codes = tuple(-1 if code == missing else code for code in found.tolist())
+            return Members(answers, codes, answer)
+    return Members(answers, None, answer=True)
+
+
+def members(found: Members, codes: Array) -> Array:
+    """Mask of the rows whose value is among those where a test holds."""
+    if found.codes is None:
+        return found.answers[codes]
+    if not found.codes:
+        return np.full(len(codes), not found.answer)
+    mask: Array = codes == found.codes[0]
+    for code in found.codes[1:]:
+        mask |= codes == code
+    return mask if found.answer else ~mask
 
 
 def by_row(test: Callable[..., bool], rows: int, now_us: int, columns: tuple[Column, ...]) -> Array:
@@ -132,10 +174,12 @@ def _order(whole: Array, real: Array) -> Array:
 
 VECTOR: dict[str, Any] = {
     "full": np.full,
-    "ones": np.ones,
-    "int16": np.int16,
+    "empty": np.empty,
+    "uint8": np.uint8,
+    "multiply": np.multiply,
+    "maximum": np.maximum,
     "isin": np.isin,
-    "table": table,
+    "members": members,
     "by_row": by_row,
     "presence": presence,
     "within": within,
