@@ -10,28 +10,30 @@ import math
 
 from compiler.rules import ast
 
-READ = 30.0
+READ = 15.0
 """One feature into a local, its class guarded."""
-COMPARE = 14.0
-MEMBER = 28.0
-TEXT = 70.0
-FOLD_CASE = 60.0
-MATCH = 260.0
-CLOCK = 160.0
-ARITH = 75.0
-KNOWN = 12.0
-DISTINCT = 85.0
-BISECT = 45.0
-BISECT_STEP = 9.0
-LOOKUP = 40.0
-MASK = 22.0
-MASK_WORD = 0.022
+COMPARE = 6.0
+MEMBER = 11.0
+TEXT = 8.0
+FOLD_CASE = 14.0
+MATCH = 38.0
+CLOCK = 120.0
+ARITH = 30.0
+KNOWN = 5.0
+DISTINCT = 34.0
+BISECT = 25.0
+BISECT_STEP = 5.0
+LOOKUP = 22.0
+MASK = 12.0
+MASK_WORD = 0.012
 """AND of two masks: a constant, and this for each bit."""
-STEP = 95.0
+STEP = 60.0
 """Call of the function that settles one candidate rule."""
-SETTLER = 1.0
+SHARED = 20.0
+"""A test or sum from which keeping it in a local is cheaper than computing it again."""
+SETTLER = 0.5
 """A function kept for one rule: memory and compile time, priced as time."""
-TAIL = 60.0
+TAIL = 45.0
 """From a mask to its first rule."""
 
 
@@ -50,7 +52,7 @@ def condition_cost(node: ast.Condition) -> float:
         case ast.Not(of=part):
             return condition_cost(part)
         case ast.Truth():
-            return 2.0
+            return 1.0
         case ast.Compare(left=left, right=right):
             return COMPARE + operand_cost(left) + operand_cost(right)
         case ast.Distinct(left=left, right=right):

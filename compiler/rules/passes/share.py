@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from compiler.rules import ast
-from compiler.rules.cost import ARITH, TEXT, condition_cost
+from compiler.rules.cost import SHARED, condition_cost
 
 if TYPE_CHECKING:
     from compiler.rules.flat import Cascade
@@ -34,7 +34,7 @@ def shared_parts(cascade: Cascade) -> frozenset[Shared]:
             stack.extend(node.of)
         elif isinstance(node, ast.Not):
             stack.append(node.of)
-        elif condition_cost(node) >= min(TEXT, ARITH):
+        elif condition_cost(node) >= SHARED:
             _count(node, seen)
     return frozenset(part for part, times in seen.items() if times > 1)
 

@@ -190,7 +190,7 @@ def test_shared_parts_are_costly_and_occur_twice(table):
     for part in shared_parts(cascade):
         assert text.count(repr(part)) >= 2
         if not isinstance(part, ast.Arith):
-            assert cost.condition_cost(part) >= min(cost.TEXT, cost.ARITH)
+            assert cost.condition_cost(part) >= cost.SHARED
 
 
 @SETTINGS
