@@ -22,7 +22,9 @@ from compiler.rules.compiled import CompiledRules
 from compiler.rules.engine import Engine
 from compiler.rules.finding import Finding
 from compiler.rules.pipeline import compile_rules
+from compiler.rules.places import excerpt
 from compiler.schema import FeatureMap, OutputSchema
+from interlock.commands.rules_convert import convert
 from interlock.commands.rules_import import import_rules
 
 REFUSED = 2
@@ -63,8 +65,12 @@ class RulesGroup(click.Group):
             return super().invoke(ctx)
         except AppError as error:
             problems = error.problems if isinstance(error, ProblemsError) else (error.problem(),)
+            source = error.source if isinstance(error, ProblemsError) else None
             for problem in problems:
                 click.echo(f"error: {problem}", err=True)
+                shown = excerpt(problem.at, source)
+                if shown:
+                    click.echo(shown, err=True)
             ctx.exit(REFUSED)
 
 
@@ -77,6 +83,7 @@ def rules() -> None:
 
 
 rules.add_command(import_rules)
+rules.add_command(convert)
 
 
 @rules.command()
@@ -179,8 +186,18 @@ def load(file: Path, schema: Path | None, kind: str) -> CompiledRules:
         source,
         features=features,
         output=output,
-        kind="decision" if kind == "decision" else "routing",
+        kind="decision" if (_own_kind(source) or kind) == "decision" else "routing",
     )
+
+
+def _own_kind(source: bytes) -> str:
+    """The kind that a table in JSON form says itself; empty when it does not."""
+    try:
+        document = msgspec.json.decode(source)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return ""
+    found = document.get("kind") if isinstance(document, dict) else None
+    return found if isinstance(found, str) else ""
 
 
 def read_schema(path: Path) -> tuple[FeatureMap, OutputSchema | None]:
