@@ -1,6 +1,7 @@
 """``python -m tests.conformance``: runs the public suites and writes their pass tables.
 
-The tables stand in compiler/README.md between marks, every single outcome in tests/data.
+Between marks, the totals stand in compiler/README.md and the tables by file in compiler/FORMATS.md;
+every single outcome is in tests/data.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 from tests.conformance import cel, jsonlogic
 
 README = Path(__file__).parents[2] / "compiler" / "README.md"
+FORMATS = README.with_name("FORMATS.md")
 
 
 def block(text: str, name: str) -> str:
@@ -27,8 +29,19 @@ def replaced(text: str, name: str, table: str) -> str:
     )
 
 
+def totals(lines: list[str]) -> str:
+    """The table of all suites."""
+    return "\n".join(
+        [
+            "| cases | number | pass | refused with a reason | wrong |",
+            "|---|---|---|---|---|",
+            *lines,
+        ]
+    )
+
+
 def main() -> int:
-    text = README.read_text()
+    text, lines = FORMATS.read_text(), []
     for suite in (cel, jsonlogic):
         name = suite.__name__.rpartition(".")[2]
         cases = suite.read_cases()
@@ -37,13 +50,16 @@ def main() -> int:
             continue
         outcomes = suite.run(cases)
         print(suite.passes(outcomes))
+        lines += suite.total_lines(outcomes)
         if suite.CASES == suite.OWN:
             text = replaced(text, name, suite.passes(outcomes))
             suite.OUTCOMES.write_text(suite.outcome_lines(outcomes))
         if any(outcome.state == "wrong" for outcome in outcomes):
             print(f"{name}: answers differ, see {suite.OUTCOMES}", file=sys.stderr)
             return 1
-    README.write_text(text)
+    FORMATS.write_text(text)
+    if all(suite.CASES == suite.OWN for suite in (cel, jsonlogic)):
+        README.write_text(replaced(README.read_text(), "conformance", totals(lines)))
     return 0
 
 

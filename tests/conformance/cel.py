@@ -98,6 +98,22 @@ def passes(outcomes: list[Outcome]) -> str:
     return "\n".join(lines)
 
 
+def total_lines(outcomes: list[Outcome]) -> list[str]:
+    """Rows for the table of all suites."""
+    groups = {
+        "CEL, logic": [o for o in outcomes if o.group == "bool" and o.case["file"] == "logic"],
+        "CEL, every boolean": [o for o in outcomes if o.group == "bool"],
+        "CEL, an error expected": [o for o in outcomes if o.group == "error"],
+        "CEL, other values (no conditions)": [o for o in outcomes if o.group == "value"],
+    }
+    lines = []
+    for name, group in groups.items():
+        count = Counter(outcome.state for outcome in group)
+        cells = len(group), count["pass"], count["refused"], count["wrong"]
+        lines.append(f"| {name} | " + " | ".join(map(str, cells)) + " |")
+    return lines
+
+
 def outcome_lines(outcomes: list[Outcome]) -> str:
     """Every case with its state and reason, tab-separated."""
     rows = ["file\tsection\tname\tanswer\tstate\treason"]

@@ -120,6 +120,13 @@ def passes(outcomes: list[Outcome]) -> str:
     return "\n".join(lines)
 
 
+def total_lines(outcomes: list[Outcome]) -> list[str]:
+    """Row for the table of all suites."""
+    count = Counter(outcome.state for outcome in outcomes)
+    cells = len(outcomes), count["equal"], count["refused"], count["wrong"] + count["reported"]
+    return ["| JsonLogic, imported | " + " | ".join(map(str, cells)) + " |"]
+
+
 def outcome_lines(outcomes: list[Outcome]) -> str:
     """Every case with its state and reason, tab-separated."""
     rows = ["suite\tnumber\tdescription\tstate\treason"]

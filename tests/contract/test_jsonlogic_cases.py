@@ -3,7 +3,7 @@
 import pytest
 
 from tests.conformance import jsonlogic
-from tests.conformance.__main__ import README, block
+from tests.conformance.__main__ import FORMATS, README, block
 
 
 @pytest.fixture(scope="module")
@@ -25,5 +25,7 @@ def test_comparisons_and_chains_are_imported_and_equal(outcomes):
 
 
 def test_published_table_and_list_are_what_the_run_gives(outcomes):
-    assert block(README.read_text(), "jsonlogic") == jsonlogic.passes(outcomes) + "\n"
+    assert block(FORMATS.read_text(), "jsonlogic") == jsonlogic.passes(outcomes) + "\n"
+    totals = block(README.read_text(), "conformance").splitlines()
+    assert set(jsonlogic.total_lines(outcomes)) <= set(totals)
     assert jsonlogic.OUTCOMES.read_text() == jsonlogic.outcome_lines(outcomes)
