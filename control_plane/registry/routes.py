@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from litestar import Response, get, put
+from litestar import Request, Response, get, post, put
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from control_plane import adminlog
 from control_plane.db import sql
-from control_plane.deps import Pool, User, require
+from control_plane.deps import Pool, Settings, User, require
 from control_plane.errors import NotFoundError
+from control_plane.identity.roster import read_root_key
 from control_plane.paging import Cursor, Limit, Page
 from control_plane.registry import store
+from control_plane.registry.push import MAX_PUSH_BYTES, Pushed, push
 from control_plane.registry.schemas import (
     AliasChange,
     AliasRow,
@@ -43,6 +45,20 @@ async def read_model(model: FromPath[str], pool: Pool) -> ModelView:
     """One model."""
     async with pool.connection() as connection:
         return await store.read_model(connection, model)
+
+
+@post("/models", guards=[require("models.write")], request_max_body_size=MAX_PUSH_BYTES)
+async def push_package(
+    request: Request[Any, Any, Any], pool: Pool, user: User, settings: Settings
+) -> Pushed:
+    """Bring a signed package: a tar archive of its folder as the body (`application/x-tar`)."""
+    return await push(
+        pool,
+        user,
+        request.stream(),
+        root_public=read_root_key(settings.root_key),
+        store=settings.artifact_store,
+    )
 
 
 @put("/models/{model:str}/tier", guards=[require("models.approve")])
@@ -141,6 +157,6 @@ async def move_alias(
 
 
 ROUTE_HANDLERS = [
-    list_models, read_model, set_tier, list_versions, read_version, compare, list_reports,
-    open_report, list_aliases, move_alias,
+    list_models, push_package, read_model, set_tier, list_versions, read_version, compare,
+    list_reports, open_report, list_aliases, move_alias,
 ]  # fmt: skip

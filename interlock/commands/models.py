@@ -1,4 +1,4 @@
-"""``interlock models``: look into packages, prove them, score with them; no stack needed."""
+"""``interlock models``: look into packages, prove them, score with them; push and terminate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import click
 import msgspec
 
 from compiler.errors import AppError
+from interlock.commands.judge import STANDING, version_path
 from interlock.commands.trustroot import NoTrustError, find_trust
+from interlock.present import show_facts
+from interlock.remote import Remote, remote_command
 
 if TYPE_CHECKING:
     from compiler.package import Package
@@ -229,26 +232,60 @@ def import_command(
 
 @models.command()
 @PACKAGE
-@click.option("--store", required=True, help="Folder or s3://bucket/prefix.")
+@click.option("--store", help="Only put it there: a folder or s3://bucket/prefix.")
 @click.option(
     "--key",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Builder's key: sign the package first.",
 )
-def push(package: Path, store: str, key: Path | None) -> None:
-    """Put a package into an artifact store, signed with a builder's key when one is given."""
-    from compiler.package import sign_package
+@remote_command
+def push(*, remote: Remote, package: Path, store: str | None, key: Path | None) -> None:
+    """Register a package with the control plane, signed with a builder's key when one is given."""
+    from compiler.package import read_package, sign_package
     from compiler.signing import KeyPair
     from serving.store import ArtifactStore
 
     folder = _folder(package)
+    found = read_package(folder, expected_digest=_named(folder))
+    facts: dict[str, Any] = {"model": found.manifest.name, "version": found.manifest.version}
     if key is not None:
         pair = KeyPair.load(key)
         sign_package(folder, pair)
-        click.echo(f"signed  {pair.id}")
-    digest = ArtifactStore.open(store).publish(folder)
-    click.echo(f"pushed  {digest}")
-    click.echo(f"store   {store}")
+        facts["signed"] = pair.id
+    if store is not None:
+        facts |= {"package": ArtifactStore.open(store).publish(folder), "store": store}
+    else:
+        headers = {"Content-Type": "application/x-tar"}
+        facts |= remote.call("POST", "/models", _archive(found), headers=headers)
+    show_facts(facts, as_json=remote.as_json)
+
+
+def _archive(package: Package) -> bytes:
+    """The package folder as a tar archive: manifest, listed files, signatures."""
+    import io
+    import tarfile
+
+    buffer = io.BytesIO()
+    signatures = sorted((package.folder / "signatures").glob("*.dsse.json"))
+    with tarfile.open(fileobj=buffer, mode="w:") as tar:
+        for path in (package.folder / "manifest.json", *signatures):
+            tar.add(path, arcname=str(path.relative_to(package.folder)))
+        for name in package.manifest.files:
+            tar.add(package.folder / name, arcname=name)
+    return buffer.getvalue()
+
+
+@models.command()
+@click.argument("target", metavar="MODEL@VERSION")
+@click.option("--reason", required=True, help="Why; kept in the administrative log.")
+@click.confirmation_option(
+    prompt="Every endpoint that serves this version falls to its safe answer. Go on?"
+)
+@remote_command
+def terminate(*, remote: Remote, target: str, reason: str) -> None:
+    """Kill switch: take a version out of service on every node, for good."""
+    answer = remote.call("POST", version_path(target) + "/terminate", {"reason": reason})
+    show_facts(answer, STANDING, as_json=remote.as_json)
 
 
 class _Meter:
