@@ -10,7 +10,6 @@ reads one checks its digest.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -19,10 +18,10 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from serving.files import READ_BYTES, sync_folder
 from serving.store import StoreError
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*(/[A-Za-z0-9_][A-Za-z0-9_.\-]*)*")
-READ_BYTES = 1 << 20
 PIECE_DEADLINE_S = 60.0
 
 
@@ -130,21 +129,3 @@ def checked(name: str) -> str:
 def missing(name: str, place: str) -> StoreError:
     """The error for a file that is not there."""
     return StoreError(f"{name} is not in the store", code="store.missing", at=place)
-
-
-def sync_folder(folder: Path) -> None:
-    """Force the names in a folder to the disk."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def file_digest(path: Path) -> str:
-    """``sha256:<hex>`` of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(READ_BYTES):
-            digest.update(chunk)
-    return "sha256:" + digest.hexdigest()

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -29,6 +30,9 @@ from loadtest.bench.audit_ship import (
 )
 from serving.audit.durability import GroupSync
 from serving.audit.segment import SegmentWriter
+
+if TYPE_CHECKING:
+    from loadtest.bench.audit_serve import Serving, StrictServing
 
 APPEND_PACE_S = 0.004
 APPEND_BURST = 200
@@ -61,6 +65,8 @@ class AuditReport(Struct, frozen=True):
     strict: Strict
     ship: Ship | None
     catch_up: CatchUp | None
+    serving: Serving | None = None
+    strict_serving: StrictServing | None = None
     format: str = "interlock/bench-audit/v1"
 
 
@@ -71,6 +77,8 @@ class AuditReport(Struct, frozen=True):
 @click.option("--database", help="PostgreSQL with the migrations; else a scratch one.")
 @click.option("--spool", type=click.Path(file_okay=False, path_type=Path),
               help="Folder for the segments; else a temporary one.")  # fmt: skip
+@click.option("--data", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="German credit CSV, for whole requests.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True)
 @click.pass_context
 def audit(
@@ -80,9 +88,10 @@ def audit(
     runs: int,
     database: str | None,
     spool: Path | None,
+    data: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure append, group sync and shipping."""
+    """Measure append, group sync, shipping, and what the evidence costs a whole request."""
 
     def tell(text: str) -> None:
         if not as_json:
@@ -102,7 +111,13 @@ def audit(
         if database is not None:
             ship = measure_ship(database, folder / "ship", rows, runs, tell)
             catch_up = measure_catch_up(database, folder / "catch", rows // 2, tell)
-    report = AuditReport(append, strict, ship, catch_up)
+        serving = strict_serving = None
+        chosen = data or (ctx.obj or {}).get("credit_data")
+        if chosen is not None:
+            from loadtest.bench.audit_serve import measure_serving
+
+            serving, strict_serving = measure_serving(chosen, folder / "serve", runs, tell)
+    report = AuditReport(append, strict, ship, catch_up, serving, strict_serving)
     if as_json:
         sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
     else:
@@ -125,6 +140,19 @@ def show(report: AuditReport) -> None:
             f"ship     {p.shipper_per_s:,.0f} rows/s (30,000), bare COPY {p.copy_per_s:,.0f}: "
             f"{p.share:.0%} (60%)  RssAnon {p.rss_anon_mb:.0f} MB (150)  "
             f"{p.cpu_us_per_row:.1f} us CPU per row"
+        )
+    if report.serving is not None:
+        v = report.serving
+        click.echo(
+            f"serving  {v.on_us:.1f} us CPU per request with audit, {v.off_us:.1f} without: "
+            f"{v.share:.0%} of the throughput (93%)  {v.on_per_s:,.0f} and {v.off_per_s:,.0f}/s"
+        )
+    if report.strict_serving is not None:
+        h = report.strict_serving
+        click.echo(
+            f"strict   over HTTP at {h.per_s:,.0f}/s: p50 {h.strict_p50_ms:.2f} ms, "
+            f"{h.added_p50_ms:.2f} ms more than process (goal 3)  p99 {h.strict_p99_ms:.2f} ms  "
+            f"{h.errors} errors"
         )
     if report.catch_up is not None:
         c = report.catch_up

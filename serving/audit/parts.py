@@ -25,7 +25,8 @@ from msgspec import Struct
 from compiler.errors import AppError
 from serving.audit.record import SCHEMA_VERSION, AuditRecord, encode_record
 from serving.audit.segment import SegmentWriter
-from serving.blobs import BlobStore, file_digest
+from serving.blobs import BlobStore
+from serving.files import file_digest
 
 if TYPE_CHECKING:
     import pyarrow as pa

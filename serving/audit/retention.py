@@ -23,7 +23,8 @@ from compiler.signing import KeyPair, sign
 from serving.audit.chain import DISPOSAL_TYPE
 from serving.audit.export import PROOF_SUFFIX, Selection, export, verify_export, write_proof
 from serving.audit.formats import ParquetSink, time_text
-from serving.blobs import BlobStore, file_digest
+from serving.blobs import BlobStore
+from serving.files import file_digest
 
 DUE = "SELECT partition, retention_class, day FROM audit_disposable()"
 DISPOSE = "SELECT dispose_audit_partition($1, $2, $3, $4, $5)"

@@ -38,6 +38,7 @@ from serving.audit.frame import (
 )
 from serving.audit.prefault import prefault
 from serving.audit.priority import give_way
+from serving.files import sync_folder
 
 MIB = 1 << 20
 RETRY_S = 0.1
@@ -240,18 +241,24 @@ class SegmentWriter:
         Raises:
             OSError: the disk refused a file, now or since the last call.
         """
+        first = not self._forced
         self._forced = True
         refused, self._unsynced = self._unsynced, None
         if refused is not None:
             raise refused
         seq = self.last_seq
         with self._wanted:
-            files = [os.dup(each.fd) for each in (*self._retired, self._current)]
+            wanted = [*self._retired, self._current]
+            if first and self._spare is not None:
+                wanted.append(self._spare)
+            files = [os.dup(each.fd) for each in wanted]
         for fd in files:
             try:
                 os.fdatasync(fd)
             finally:
                 os.close(fd)
+        if first:
+            sync_folder(self.folder)
         return seq
 
     def _make_room(self, size: int) -> int:
@@ -376,7 +383,11 @@ class SegmentWriter:
             mapped = mmap.mmap(fd, self._segment_bytes)
             prefault(fd, mapped)
             mapped[:HEADER_BYTES] = pack_header(header)
+            if self._forced:  # else the first answer to wait would wait for the whole file
+                os.fdatasync(fd)
             draft.rename(path)  # readers never see a file without its header
+            if self._forced:
+                sync_folder(self.folder)
         except OSError as error:
             os.close(fd)
             draft.unlink(missing_ok=True)

@@ -4,8 +4,9 @@ import os
 
 import pytest
 
-from serving.blobs import BlobStore, LocalBlobs, file_digest
+from serving.blobs import BlobStore, LocalBlobs
 from serving.blobs_s3 import S3Blobs
+from serving.files import file_digest
 from serving.store import StoreError
 from tests.contract.test_artifact_store import call, credentials, s3_server
 

@@ -16,8 +16,9 @@ from serving.audit.link import connect_once
 from serving.audit.online import verify_online
 from serving.audit.record import encode_record
 from serving.audit.retention import ArchiveError, dispose_due
-from serving.blobs import LocalBlobs, file_digest
+from serving.blobs import LocalBlobs
 from serving.blobs_s3 import S3Blobs
+from serving.files import file_digest
 from serving.store import StoreError
 from tests.contract.test_artifact_store import call, credentials, s3_server
 from tests.spool import drain, fetch

@@ -1,0 +1,27 @@
+"""Small helpers for files that must not be lost or mistaken."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+READ_BYTES = 1 << 20
+
+
+def sync_folder(folder: Path) -> None:
+    """Force the names in a folder to the disk."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def file_digest(path: Path) -> str:
+    """``sha256:<hex>`` of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(READ_BYTES):
+            digest.update(chunk)
+    return "sha256:" + digest.hexdigest()
