@@ -129,7 +129,7 @@ class CompiledRules:
             return ()
         index = self.scalar("struct")(*row)
         if self.on_unknown == "fallthrough":
-            return self._unknowns.find(index, suspects, row)
+            return self._unknowns.find(index, suspects, row, lambda: self.row_of(f, c, out))
         if index >= 0 and index != self.flat.unknown:
             return ()  # an UNKNOWN rule would have decided
         return self.reference(self.row_of(f, c, out), now_us)[1]

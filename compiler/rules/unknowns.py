@@ -7,6 +7,7 @@ feature, or compute, are evaluated, each by a function that is compiled at its f
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from compiler.rules.check import field_names
@@ -14,12 +15,18 @@ from compiler.rules.emit_explain import truth_source
 from compiler.rules.emit_reads import ReadEmitter
 from compiler.rules.emit_scalar import Source, build, computes
 from compiler.rules.flat import Cascade, all_steps
+from compiler.rules.index.narrow import Narrower
+from compiler.rules.passes.optimise import optimise_cascade
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from compiler.rules.engine import Target
     from compiler.rules.flat import Flat
+
+
+FEW = 8
+"""Rules that are evaluated at once; of more, the masks first tell which are FALSE."""
 
 
 class Unknowns:
@@ -35,20 +42,30 @@ class Unknowns:
         self.steps = tuple(all_steps(flat.cascade))
         self._numbers = {step.path: number for number, step in enumerate(self.steps)}
         self.gaps = build(self._gaps_source(), "gaps")
+        self._top = sum(1 << self._numbers[step.path] for step in flat.cascade.steps)
         self._before: dict[int, int] = {}
         self._truths: dict[int, Callable[..., bool | None]] = {}
 
-    def find(self, index: int, suspects: int, row: tuple[Any, ...]) -> tuple[str, ...]:
+    def find(
+        self,
+        index: int,
+        suspects: int,
+        row: tuple[Any, ...],
+        flat_row: Callable[[], dict[str, Any]],
+    ) -> tuple[str, ...]:
         """Paths of the UNKNOWN rules before leaf ``index``, in order.
 
         Args:
             index: the deciding leaf.
             suspects: what ``gaps`` returned for the row, a bit per rule.
             row: arguments of the deciding function.
+            flat_row: the same row as one mapping, made when many rules are in question.
         """
         if index not in self._before:
             self._before[index] = self._read_before(self.flat.cascade, index)
         suspects &= self._before[index]
+        if suspects.bit_count() > FEW and self._narrower.usable:
+            suspects &= self._narrower.open(flat_row()) | ~self._top
         found = []
         while suspects:
             low = suspects & -suspects
@@ -57,6 +74,12 @@ class Unknowns:
             if self._truth(number)(*row) is None:
                 found.append(self.steps[number].path)
         return tuple(found)
+
+    @cached_property
+    def _narrower(self) -> Narrower:
+        # a rule that never decides can be UNKNOWN, so none is left out
+        cascade = optimise_cascade(self.flat.cascade)
+        return Narrower(cascade, self.target.features, self._numbers)
 
     def _truth(self, number: int) -> Callable[..., bool | None]:
         if number not in self._truths:

@@ -30,15 +30,16 @@ def optimise_condition(node: ast.Condition) -> ast.Condition:
 
 def optimise(flat: Flat, *, on_unknown: str) -> Flat:
     """The same table for emitters; leaves keep their numbers."""
-    cascade = drop_dead(_cascade(flat.cascade), fallthrough=on_unknown == "fallthrough")
+    cascade = drop_dead(optimise_cascade(flat.cascade), fallthrough=on_unknown == "fallthrough")
     return replace(flat, cascade=cascade)
 
 
-def _cascade(cascade: Cascade) -> Cascade:
+def optimise_cascade(cascade: Cascade) -> Cascade:
+    """The same rules, none left out, with optimised conditions."""
     return replace(cascade, steps=tuple(_step(step) for step in cascade.steps))
 
 
 def _step(step: Step) -> Step:
     rule = replace(step.rule, condition=optimise_condition(step.rule.condition))
-    inner = None if step.inner is None else _cascade(step.inner)
+    inner = None if step.inner is None else optimise_cascade(step.inner)
     return replace(step, rule=rule, inner=inner)

@@ -18,7 +18,7 @@ FEATURES = {
 
 
 @settings(
-    max_examples=20, deadline=None, derandomize=True, database=None,
+    max_examples=40, deadline=None, derandomize=True, database=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
@@ -29,6 +29,26 @@ def test_they_are_those_of_the_reference(table, rows):
         f = SimpleNamespace(**{n: v for n, v in row.items() if "." not in n})
         c = SimpleNamespace(**{n.partition(".")[2]: v for n, v in row.items() if "." in n})
         assert rules.unknowns(f, c, NOW_US) == rules.reference(row, NOW_US)[1]
+
+
+def test_rules_that_never_decide_are_told_too():
+    low = {"field": "income", "operator": "<", "value": 1}
+    never = {"combinator": "and", "rules": [low, {"field": "income", "operator": ">", "value": 9}]}
+    conditions = [low, never, {"field": "region", "operator": "=", "value": "x"}] * 12
+    table = {
+        "$schema": "interlock/rules/v1",
+        "conditions": [
+            {"id": f"r{i}", "antecedent": each, "consequent": {"type": "model", "model": "m"}}
+            for i, each in enumerate(conditions)
+        ],
+        "defaultConsequent": {"type": "reject", "reason": "d"},
+    }
+    rules = compile_rules(table, features=FEATURES)
+    row = {"income": None, "debt": 1.0, "region": "a"}
+    found = rules.unknowns(SimpleNamespace(**row), None, 0)
+    assert found == rules.reference(row)[1]
+    assert found == tuple(f"r{i}" for i in range(36) if i % 3 != 2)
+    assert len(rules._unknowns._truths) == 24  # those of the region were ruled out unasked
 
 
 def test_a_whole_row_asks_no_rule():
