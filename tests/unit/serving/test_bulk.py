@@ -10,6 +10,7 @@ import pytest
 
 from serving.bulk import CHUNK_ROWS, BulkPlan, BulkRoute, predict_batches
 from serving.engine import Engine
+from serving.registry import resident_bytes
 from serving.tabular import TableFileError, read_batches
 from tests.builders import GERMAN_CREDIT, german_credit, signed_package
 
@@ -140,6 +141,29 @@ def test_memory_does_not_grow_with_the_number_of_rows(models):
         return used
 
     assert peak(4) < 1.3 * peak(1)
+
+
+@pytest.mark.slow
+def test_ten_million_rows_are_scored_in_the_memory_of_one_chunk(models):
+    plan = BulkPlan(read(models[0]), (BulkRoute("all", models[0]),))
+    plain = table(CHUNK_ROWS).combine_chunks().to_batches()[0]
+    words = {name for name in read(models[0]) if FEATURES[name].type == "enum"}
+    batch = pa.record_batch(
+        {
+            name: plain.column(name).dictionary_encode() if name in words else plain.column(name)
+            for name in read(models[0])
+        }
+    )
+    turns = 10_000_000 // CHUNK_ROWS + 1
+    rows, highest, start = 0, 0, 0
+    for number, part in enumerate(predict_batches((batch for _ in range(turns)), plan)):
+        rows += part.num_rows
+        if number == 20:
+            start = resident_bytes()
+        elif number > 20:
+            highest = max(highest, resident_bytes())
+    assert rows == turns * CHUNK_ROWS
+    assert highest - start < 64 << 20
 
 
 def test_one_huge_batch_is_scored_in_chunks(models):

@@ -1,6 +1,7 @@
 """A release is served only when every proof checks out; what lacks is named."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -226,3 +227,14 @@ def test_model_beyond_the_memory_limit_is_refused_with_the_figures_and_the_last_
     assert "0.0 MiB of models are loaded" in refused.message
     assert "the limit is 0.0 MiB" in refused.message
     assert after.endpoints["credit"].number == 7
+
+
+def test_release_for_another_feature_schema_than_its_models_is_refused_by_name(store: Path) -> None:
+    def without(known: dict[str, Any]) -> dict[str, Any]:
+        return {name: each for name, each in known.items() if name != "credit_history"}
+
+    content = world.credit(store, change=without)
+    current = loader(store).apply(snapshot(feed_release(world.bundle_of(content))), EMPTY)
+    refused = current.refusals[0]
+    assert (refused.what, refused.code) == ("credit", "schema.invalid")
+    assert "quick_approval reads credit_history" in refused.message
