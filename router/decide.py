@@ -168,7 +168,7 @@ class Decider:
         next_id, append, subject_ref = desk.next_id, self._append, desk.subject_ref
         values, meter = desk.counters.values, self._meter
         buckets, bucket_slot, sum_slot = desk.buckets, meter.bucket_slot, meter.sum_slot
-        note_unknown = meter.unknown
+        note_unknown, decision_slots = meter.unknown, meter.decision_slots
         slow_us = desk.slow_us
         durability, retention = policies.durability, policies.retention_class
         wish = wish_of(policies)
@@ -261,6 +261,8 @@ class Decider:
             values[bucket_slot + bisect_left(buckets, elapsed_us)] += 1
             values[sum_slot] += elapsed_us
             values[arm.slots[decision_index]] += 1
+            if decision_index >= 0:
+                values[decision_slots[decision_index]] += 1
             if unknown:
                 note_unknown(unknown)
             values[arm.infer_slot] += infer_ns

@@ -71,6 +71,7 @@ class Meter:
     Attributes:
         bucket_slot: first slot of the latency histogram.
         sum_slot: microseconds of all answers.
+        decision_slots: one per leaf of the decision table.
     """
 
     def __init__(self, counters: Counters, endpoint: Endpoint) -> None:
@@ -87,6 +88,10 @@ class Meter:
             [series(f"{duration}_bucket", **labels, le=end) for end in ends]
         )
         self.sum_slot = counters.slot(series(f"{duration}_sum", **labels))
+        self.decision_slots = [
+            counters.slot(series("interlock_decision_rules_total", **labels, rule=each.rule))
+            for each in endpoint.decided[:-1]
+        ]
         for arm in endpoint.arms:
             for each in (arm,) if isinstance(arm, Arm) else arm.arms:
                 self._bind(each, endpoint)

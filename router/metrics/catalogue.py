@@ -62,6 +62,11 @@ CATALOGUE: tuple[Metric, ...] = (
         "Rows decided, by rule, model and decision.",
     ),
     Metric(
+        "interlock_decision_rules_total",
+        "counter",
+        "Rows decided by each rule of the decision table.",
+    ),
+    Metric(
         "interlock_rule_unknown_total",
         "counter",
         "Rules that were UNKNOWN before the one that decided, by rule.",

@@ -175,7 +175,11 @@ def test_rules_count_what_they_fired_did_not_know_and_took_as_missing(
     assert at("interlock_rule_unknown_total", "rule1") == 3
     assert at("interlock_rule_type_errors_total", "rule1") == 3
     assert at("interlock_rule_type_errors_total", "rule2") == 3
-    assert found.records()[0].unknown[0] == "rule1"
+    records = found.records()
+    assert records[0].unknown[0] == "rule1"
+    decided = [record.decision_rule for record in records if record.decision_rule]
+    assert len(decided) == 1
+    assert at("interlock_decision_rules_total", decided[0]) == 1
 
 
 def test_default_is_applied_and_recorded(bench: Callable[..., Bench]) -> None:
