@@ -14,6 +14,7 @@ There is no pickle in a package, and arrays are read with ``allow_pickle=False``
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -348,8 +349,17 @@ def _read_regular(folder: Path, name: str, limit: int, *, exact: bool = False) -
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
-        raise PackageError(f"{name} is missing", code="package.missing", at=str(path)) from error
+        raise PackageError(
+            f"{name} is missing",
+            code="package.missing",
+            at=str(path),
+            hint=f"a package is the folder that holds {MANIFEST}" if name == MANIFEST else "",
+        ) from error
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise PackageError(
+                f"{name} is a link, not a plain file", code="package.path", at=str(path)
+            ) from error
         raise PackageError(
             f"{name} cannot be opened as a plain file: {error.strerror}",
             code="package.path",

@@ -64,7 +64,13 @@ def _check_words(problems: NDArray[np.object_], name: str, feature: Feature, val
         )
     if not feature.nullable and feature.default is None:
         _note(problems, missing, f"features.missing: expected {name}, got none")
-    _note(problems, ~known & ~missing, f"features.enum: expected one of the known words for {name}")
+    for row in np.flatnonzero(~known & ~missing).tolist():
+        if problems[row] is None:
+            value = values.words[values.codes[row]] if isinstance(values, Coded) else listed[row]
+            problems[row] = (
+                f"features.enum: expected one of the {len(feature.values)} words of {name}, "
+                f"got {repr(value)[:80]}"
+            )
 
 
 def _check_numbers(problems: NDArray[np.object_], name: str, feature: Feature, values: Any) -> None:

@@ -220,13 +220,3 @@ def _stage_part(lowered: Lowered) -> dict[str, NDArray[Any]]:
         "stage_scale": [stage.scale for stage in stages],
     }
     return {key: np.asarray(part, np.float64).reshape(-1, width) for key, part in stacked.items()}
-
-
-def describe(file: bytes) -> dict[str, Any]:
-    """Method, space and sizes of an ``explain.npz``, for people."""
-    with np.load(io.BytesIO(file), allow_pickle=False) as arrays:
-        return {
-            "method": str(arrays["method"]),
-            "references": len(arrays["references"]),
-            "arrays": sorted(arrays.files),
-        }

@@ -55,7 +55,8 @@ def _summary(package: Package) -> list[str]:
         f"  package       {package.digest}",
         f"  task          {output.task}"
         + (f" ({', '.join(output.classes)})" * bool(output.classes)),
-        f"  estimator     {manifest.recipe.get('estimator', 'foreign')} {_params(manifest.recipe)}",
+        f"  estimator     {_recipe(manifest.recipe)}",
+        f"  trained on    {_lineage(manifest.lineage)}",
         f"  features      {len(used)} read, {len(manifest.features)} declared",
         f"  left out      {', '.join(protected) or 'none'} (protected)",
         (
@@ -71,6 +72,8 @@ def _summary(package: Package) -> list[str]:
             f"  parity        {rows} rows, largest difference {worst:.2g}, "
             f"{max(parity['label_flips'].values())} other labels"
         )
+    lines.append(f"  explained     {_explained(package)}")
+    lines.append(f"  signed        {_signed(package.folder)}")
     lines += [f"  metric        {name} = {value}" for name, value in manifest.metrics.items()]
     lines += [
         f"  file          {name} {entry.bytes} bytes, sha256 {entry.sha256[:16]}..."
@@ -79,8 +82,43 @@ def _summary(package: Package) -> list[str]:
     return lines
 
 
-def _params(recipe: dict[str, Any]) -> str:
-    return " ".join(f"{key}={value}" for key, value in recipe.get("params", {}).items())
+def _recipe(recipe: dict[str, Any]) -> str:
+    params = (f"{key}={value}" for key, value in recipe.get("params", {}).items())
+    seed = (f"seed={recipe['seed']}",) if "seed" in recipe else ()
+    return " ".join((recipe.get("estimator", "foreign"), *params, *seed))
+
+
+def _lineage(lineage: dict[str, Any]) -> str:
+    words = [str(lineage.get("dataset") or lineage.get("file") or "nothing that is named")]
+    if "training_rows" in lineage:
+        words.append(f"{lineage['training_rows']} rows")
+    libraries = lineage.get("libraries", {})
+    words += [f"{name} {libraries[name]}" for name in ("scikit-learn",) if name in libraries]
+    return ", ".join(words)
+
+
+def _explained(package: Package) -> str:
+    import io
+
+    import numpy as np
+
+    file = package.files.get("explain.npz")
+    if file is None:
+        return "not at all: the package carries no explain.npz"
+    with np.load(io.BytesIO(file), allow_pickle=False) as arrays:
+        method, references = str(arrays["method"]), len(arrays["references"])
+    how = "by asking the graph" if method == "permutation" else "exactly"
+    return f"{how} ({method}), against {references} reference rows"
+
+
+def _signed(folder: Path) -> str:
+    """Key ids of the builder's signature as they stand there."""
+    try:
+        envelope = msgspec.json.decode((folder / "signatures" / "builder.dsse.json").read_bytes())
+        keys = ", ".join(each["keyid"] for each in envelope["signatures"])
+    except (OSError, KeyError, TypeError, msgspec.MsgspecError):
+        return "no"
+    return f"by {keys} (not checked here: interlock models verify)"
 
 
 @models.command()

@@ -46,8 +46,26 @@ def test_inspect_shows_parity_and_what_was_left_out(package):
     assert "quick_approval version 1" in text
     assert "personal_status_and_sex" in text
     assert "largest difference" in text
+    assert "exactly (linear), against" in text
+    assert f"signed        by {keys().builder.id}" in text
+    assert "1000 rows" in text
     document = json.loads(run(models, "inspect", package, "--json").output)
     assert document["manifest"]["name"] == "quick_approval"
+
+
+def test_inspect_of_something_else_says_what_a_package_is(tmp_path, package):
+    refused = run(models, "inspect", tmp_path)
+    assert isinstance(refused.exception, AppError)
+    assert "folder that holds manifest.json" in refused.exception.hint
+
+
+def test_link_in_a_package_is_called_a_link(package):
+    model = package / "model.onnx"
+    model.rename(package / "elsewhere.onnx")
+    model.symlink_to(package / "elsewhere.onnx")
+    refused = run(models, "inspect", package)
+    assert isinstance(refused.exception, AppError)
+    assert "model.onnx is a link" in refused.exception.message
 
 
 def test_verify_finds_the_home_above_the_package(package):
