@@ -14,13 +14,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
 
 from router.desk import Desk
 from router.errors import ShedError
+from router.later import Later
 from serving.audit.durability import GroupSync, ShippedWait, SyncFailed
 from serving.audit.record import SCHEMA_VERSION, EventRecord
 from serving.audit.segment import SpoolFull
@@ -30,6 +31,33 @@ HELD = frozenset({"strict", "shipped"})
 LATE = "audit.durability_late"
 
 _log = logging.getLogger(__name__)
+
+
+class Held(Later):
+    """An answer that is ready, and waits for its record only.
+
+    Attributes:
+        answer: JSON body of a 200.
+        safe: done when the record is as durable as promised.
+        timeout_s: how long that may take.
+        check: raises what became of it instead.
+    """
+
+    __slots__ = ("answer", "check", "safe", "timeout_s")
+
+    def __init__(
+        self, answer: bytes, safe: asyncio.Future[None], timeout_s: float, check: Callable[[], None]
+    ) -> None:
+        super().__init__(self._work)
+        self.answer = answer
+        self.safe = safe
+        self.timeout_s = timeout_s
+        self.check = check
+
+    async def _work(self) -> bytes:
+        await asyncio.wait((self.safe,), timeout=self.timeout_s)
+        self.check()
+        return self.answer
 
 
 class Durability:
@@ -80,17 +108,29 @@ class Durability:
             ShedError: the disk refused it, or the time is over.
         """
         seq = self._desk.spool.last_seq
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._wait(level, seq)
-        except TimeoutError:
-            where = "the database" if level == "shipped" else "the disk"
-            late = f"the decision is recorded; {where} did not have it within {timeout_s:g} s"
-            raise self._withheld(endpoint, level, seq, late, LATE) from None
-        except SyncFailed as error:
-            raise self._withheld(endpoint, level, seq, error.message, error.code) from None
+        safe = self.wait(level, seq)
+        await asyncio.wait((safe,), timeout=timeout_s)
+        self.check(safe, level, seq, endpoint)
 
-    def _wait(self, level: str, seq: int) -> asyncio.Future[None]:
+    def check(self, safe: asyncio.Future[None], level: str, seq: int, endpoint: str) -> None:
+        """Look whether what was waited for has come; nobody waits any longer.
+
+        Raises:
+            ShedError: the disk refused it, or it has not come.
+        """
+        if not safe.done() or safe.cancelled():
+            safe.cancel()
+            where = "the database" if level == "shipped" else "the disk"
+            late = f"the decision is recorded; {where} did not have it in time"
+            raise self._withheld(endpoint, level, seq, late, LATE)
+        error = safe.exception()
+        if isinstance(error, SyncFailed):
+            raise self._withheld(endpoint, level, seq, error.message, error.code)
+        if error is not None:
+            raise error
+
+    def wait(self, level: str, seq: int) -> asyncio.Future[None]:
+        """Done when a record is as durable as the level says; see :meth:`check`."""
         if level == "strict":
             return (self._disk or self._force()).wait(seq)
         assert self._shipped is not None, "started with the worker"

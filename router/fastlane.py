@@ -272,11 +272,16 @@ class FastLane(HttpToolsProtocol):
         reply = answer if isinstance(answer, Reply) else Reply(200, answer)
         self._write(reply, bare=head.bare)
 
-    def _write(self, reply: Reply, *, bare: bool = False) -> None:
+    def answer_held(self, reply: Reply, head: Head, *, keep_alive: bool) -> None:
+        """Write an answer that was held; requests behind it may have been parsed meanwhile."""
+        self._write(reply, bare=head.bare, keep=keep_alive)
+
+    def _write(self, reply: Reply, *, bare: bool = False, keep: bool | None = None) -> None:
         """Write an answer as uvicorn would, and end the connection when it is the last."""
         if self.transport.is_closing():
             return
-        close = reply.close or not self._keep or self.door.draining
+        keep = self._keep if keep is None else keep
+        close = reply.close or not keep or self.door.draining
         lines = [STATUS_LINE[reply.status]]
         for name, value in self.door.default_headers:
             lines += [name, b": ", value, b"\r\n"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from compiler.errors import AppError
 from router.decide import Decider
 from router.desk import Desk
-from router.durability import HELD, Durability
+from router.durability import HELD, Durability, Held
 from router.endpoint import Endpoint
 from router.errors import BodyError, NotFoundError, ShedError, TooLargeError
 from router.head import Head
@@ -149,7 +150,7 @@ class Plane:
             started = time.perf_counter_ns()
             answer = self._handlers[route.name](self, head, body)
             if route.name in DECIDING and head.bound.decider.endpoint.name in self.waiting:
-                answer = self._held(answer, head.bound.decider.endpoint)
+                answer = self._held(head, answer, head.bound.decider.endpoint)
             if isinstance(answer, Later) or not head.timing:
                 return answer
             return timed(answer, time.perf_counter_ns() - started)
@@ -159,8 +160,13 @@ class Plane:
             self.desk.report("unexpected failure on %s", head.path, error)
             return self.refuse(head, INTERNAL)
 
-    def _held(self, answer: Soon, endpoint: Endpoint) -> Later:
+    def _held(self, head: Head, answer: Soon, endpoint: Endpoint) -> Later:
         """The same answer, when its record is safe."""
+        if isinstance(answer, bytes) and not head.timing:
+            level, seq = endpoint.policies.durability, self.desk.spool.last_seq
+            safe = self.durability.wait(level, seq)
+            check = partial(self.durability.check, safe, level, seq, endpoint.name)
+            return Held(answer, safe, endpoint.policies.timeout_ms / 1000, check)
 
         async def work() -> Answer:
             found = await answer.work() if isinstance(answer, Later) else answer

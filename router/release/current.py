@@ -88,9 +88,7 @@ class ReleaseLoader:
         can_seal: the node has the key that seals sensitive features.
     """
 
-    def __init__(
-        self, root_public: bytes, models: ModelLoader, *, can_seal: bool = False
-    ) -> None:
+    def __init__(self, root_public: bytes, models: ModelLoader, *, can_seal: bool = False) -> None:
         self._root_public = root_public
         self._can_seal = can_seal
         self._models = models

@@ -22,6 +22,8 @@ from serving.audit.segment import SegmentWriter
 ACK_POLL_S = 0.002
 """How often shared memory is looked at while answers wait for the shipper."""
 SAMPLE_S = 0.05
+GATHER_S = 0.0005
+"""Least pause between two syncs: what comes meanwhile shares the next one."""
 
 
 class SyncFailed(AppError):  # noqa: N818 - names what happened
@@ -50,6 +52,7 @@ class GroupSync:
         self._closing = False
         self.covered = 0
         self.failures = 0
+        self._synced_at = 0.0
         self._thread = threading.Thread(target=self._run, name="spool-sync", daemon=True)
         self._thread.start()
 
@@ -81,7 +84,11 @@ class GroupSync:
             self._wake.clear()
             ending = self._closing
             if self._writer.last_seq > self.covered:
+                early_s = self._synced_at + GATHER_S - time.monotonic()
+                if early_s > 0 and not ending:
+                    time.sleep(early_s)
                 self._force()
+                self._synced_at = time.monotonic()
             elif self._waiting:  # came between the last sync and its announcement
                 self._hand_over(self.covered, None)
             if ending:

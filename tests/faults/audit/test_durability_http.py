@@ -94,6 +94,25 @@ def test_answers_keep_the_order_of_a_pipeline_whatever_each_waits_for(node: Node
     ]
 
 
+def test_last_request_of_a_connection_closes_it_after_every_answer_before_it(node: Node) -> None:
+    last = request(
+        world.body(3, id="last"), path="/v1/predict/strict", key=KEY,
+        headers=(b"Connection: close",),
+    )  # fmt: skip
+    with Wire(node.port) as wire:
+        wire.send(*[node.request("strict", id=f"{n}") for n in range(4)], last)
+        asked = [wire.answer().json["request_id"] for _ in range(5)]
+        assert wire.closed()
+    assert asked == ["0", "1", "2", "3", "last"]
+
+
+def test_caller_that_leaves_while_its_answer_is_held_harms_nobody(node: Node) -> None:
+    for _ in range(20):
+        with Wire(node.port) as wire:
+            wire.send(node.request("strict"))
+    assert node.ask("strict").status == 200
+
+
 def test_streamed_rows_of_a_strict_endpoint_wait_too(node: Node) -> None:
     rows = b"".join(world.body(n) + b"\n" for n in range(100))
     sent = request(
