@@ -94,6 +94,7 @@ class VectorEmitter:
         self.lines: list[str] = []
         self.known: dict[str, str] = {}
         self.read: dict[str, None] = {}
+        self.groups: dict[ast.Condition, str] = {}
 
     def emit(self, segment: Sequence[Entry]) -> Source:
         """Source of one segment.
@@ -137,6 +138,13 @@ class VectorEmitter:
 
     def true(self, node: ast.Condition) -> str:
         """Local of the mask that is true where a negation-free condition is TRUE."""
+        if not isinstance(node, ast.And | ast.Or | ast.Xor):
+            return self.everywhere(node.value) if isinstance(node, ast.Truth) else self.leaf(node)
+        if node not in self.groups:  # a XOR asks for each part twice: once each keeps it linear
+            self.groups[node] = self.group(node)
+        return self.groups[node]
+
+    def group(self, node: ast.And | ast.Or | ast.Xor) -> str:
         match node:
             case ast.And(of=parts) | ast.Or(of=parts):
                 sign = " & " if isinstance(node, ast.And) else " | "
@@ -148,9 +156,6 @@ class VectorEmitter:
                 known = " & ".join(f"({a} | {b})" for a, b in zip(masks, others, strict=True))
                 parity = " ^ ".join(masks)
                 return self.add(f"{known} & {'~' if negated else ''}({parity})")
-            case ast.Truth(value=value):
-                return self.everywhere(value)
-        return self.leaf(node)
 
     def everywhere(self, value: bool) -> str:
         return self.add(f"full(n, {value})")

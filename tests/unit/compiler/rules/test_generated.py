@@ -3,9 +3,10 @@
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from compiler.rules import engine
+from compiler.rules import emit_numpy, engine
 from compiler.rules.limits import MAX_DEPTH
 from compiler.rules.pipeline import compile_rules
 from compiler.schema import Feature, OutputSchema
@@ -59,6 +60,19 @@ def test_nested_xor_takes_code_in_proportion_to_its_depth(on_unknown):
             assert rules.scalar("dict", engine="index")(row, None, 0) == expected
             assert rules.explain(row).index == expected
     assert max(sizes) < 4 * min(sizes)
+
+
+def test_nested_xor_is_looked_at_once_by_the_vector_code(monkeypatch):
+    turned = []
+    whole = emit_numpy.push_negation
+    monkeypatch.setattr(
+        emit_numpy, "push_negation", lambda node, **way: turned.append(0) or whole(node, **way)
+    )
+    rules = compile_rules(table(tower(MAX_DEPTH - 4)), features=FEATURES)
+    row = {"a": 1.0, "b": 3.0, "c": 40.0}
+    columns = {name: np.array([value]) for name, value in row.items()}
+    assert rules.numpy(columns, 1).tolist() == [rules.reference(row)[0]]
+    assert len(turned) < 8 * MAX_DEPTH
 
 
 @pytest.mark.parametrize("value", CAREFUL["float"])
