@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from compiler.errors import Problem
 from compiler.rules import ast, limits, literals
+from compiler.rules.lex import MAX_PROBLEMS
 from compiler.rules.literals import FAMILY, ORDERED, LiteralError
 from compiler.rules.names import RESERVED_IDS, RULE_ID, canonical_name, suggestion
 from compiler.schema import Feature, FeatureMap
@@ -215,7 +216,9 @@ class Checker:
                 name = canonical_name(name, self.features)
                 feature = self.features.get(name)
                 if feature is None:
-                    hint = suggestion(name, self.features) or _declared(self.features)
+                    few = len(self.problems) < MAX_PROBLEMS  # a hint compares with every name
+                    hint = suggestion(name, self.features) if few else ""
+                    hint = hint or _declared(self.features)
                     self._report(
                         "rule.unknown_feature",
                         f"expected a declared feature, got {name!r}",

@@ -14,6 +14,8 @@ from compiler.schema import Feature, FeatureMap, OutputSchema
 FEATURE_NAME = re.compile(r"(?:context\.)?[A-Za-z_][A-Za-z0-9_]*\Z")
 RULE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}\Z")
 OUTPUT_PREFIX = "output."
+MAX_SUGGESTED = 100
+"""Characters of a word beyond which it is no misspelt name."""
 RESERVED_IDS = ("default", "unknown")
 
 
@@ -40,5 +42,7 @@ def canonical_name(name: str, known: FeatureMap) -> str:
 
 def suggestion(word: str, known: Iterable[str]) -> str:
     """A ``did you mean`` hint, or an empty string."""
+    if len(word) > MAX_SUGGESTED:
+        return ""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"did you mean `{close[0]}`?" if close else ""

@@ -11,10 +11,11 @@ from compiler.errors import Problem
 from compiler.rules import ast, limits
 from compiler.rules.cel.budget import Budget
 from compiler.rules.cel.condition import cel_condition
+from compiler.rules.lex import MAX_PROBLEMS
 from compiler.rules.names import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from compiler.schema import FeatureMap
 
@@ -79,8 +80,14 @@ class ConditionParser:
         self.features = features or {}
         self.cel = Budget()
         self.nodes = 0
+        self.told = 0
+
+    def _meant(self, word: str, known: Collection[str]) -> str:
+        """A suggestion, while problems are still listed: each costs a comparison with all names."""
+        return suggestion(word, known) if self.told < MAX_PROBLEMS else ""
 
     def _problem(self, code: str, message: str, at: str, hint: str = "") -> None:
+        self.told += 1
         self.report(Problem(code, message, at, hint))
 
     def condition(self, data: Any, at: str, depth: int = 1) -> ast.Condition | None:
@@ -128,7 +135,7 @@ class ConditionParser:
                     "rule.unknown_key",
                     f"expected one of {', '.join(sorted(known))}, got {key!r}",
                     f"{at}.{key}",
-                    suggestion(key, known),
+                    self._meant(key, known),
                 )
 
     def _group(self, data: dict[str, Any], at: str, depth: int) -> ast.Condition | None:
@@ -191,7 +198,7 @@ class ConditionParser:
                 "rule.unknown_operator",
                 f"expected an operator, got {_short(op)}",
                 f"{at}.operator",
-                suggestion(str(op), OPERATORS),
+                self._meant(str(op), OPERATORS),
             )
             return None
         if not isinstance(data.get("caseInsensitive", False), bool):
@@ -319,7 +326,8 @@ class ConditionParser:
                 for i, arg in enumerate(data["args"])
             ]
             whole = tuple(arg for arg in args if arg is not None)
-            return ast.Arith(data["op"], whole, at) if len(whole) == len(args) else None
+            op: Any = data["op"]
+            return ast.Arith(op, whole, at) if len(whole) == len(args) else None
         self._problem(
             "rule.expression",
             'expected {"field"}, {"value"}, {"now": true} or '

@@ -125,6 +125,24 @@ def parse_document(
     Raises:
         ProblemsError: every problem of the document.
     """
+    found, problems = read_document(data, kind=kind, features=features, output=output)
+    if problems:
+        raise ProblemsError(problems)
+    return found
+
+
+def read_document(
+    data: Any,
+    *,
+    kind: str | None = None,
+    features: FeatureMap | None = None,
+    output: OutputSchema | None = None,
+) -> tuple[Document, list[Problem]]:
+    """What can be read of an envelope, and its problems; with none the table is whole.
+
+    Raises:
+        ProblemsError: not an object.
+    """
     problems: list[Problem] = []
     report = problems.append
     if not isinstance(data, dict):
@@ -176,10 +194,10 @@ def parse_document(
         report(Problem("rule.shape", message, "$.revision"))
     description = _description(data, "$", report)
     on_unknown = reader.on_unknown(data.get("onUnknown", "fallthrough"))
-    if problems or default is None:
-        raise ProblemsError(problems)
+    if default is None:
+        default = ast.RejectConsequent()  # its problem was reported
     table = ast.Table(rules, default, found_kind, on_unknown, name, revision, description)
-    return Document(table, own, own_output)
+    return Document(table, own, own_output), problems
 
 
 class _Cascade:

@@ -10,8 +10,9 @@ from compiler.errors import Problem, ProblemsError
 from compiler.rules import limits
 from compiler.rules.check import check_table
 from compiler.rules.compiled import CompiledRules, canonical_bytes
+from compiler.rules.lex import MAX_PROBLEMS
 from compiler.rules.names import FEATURE_NAME, output_features
-from compiler.rules.parse_json import Document, load_json, parse_document
+from compiler.rules.parse_json import Document, load_json, read_document
 from compiler.rules.parse_text import read_text
 from compiler.rules.places import position, with_lines
 from compiler.schema import FeatureMap, OutputSchema
@@ -47,13 +48,14 @@ def compile_rules(
     if isinstance(document, str):
         table, problems = read_text(document, kind=kind)
         parsed = Document(table, {})
-        if problems:
-            raise ProblemsError(_with_checks(parsed, problems, features, output), source=source)
     else:
         try:
-            parsed = parse_document(document, kind=kind, features=features, output=output)
+            parsed, problems = read_document(document, kind=kind, features=features, output=output)
         except ProblemsError as error:
             raise ProblemsError(with_lines(error.problems, source), source=source) from None
+    if problems:
+        problems = _with_checks(parsed, problems, features, output, source)
+        raise ProblemsError(problems, source=source)
     return compile_document(parsed, features=features, output=output, source=source)
 
 
@@ -97,13 +99,19 @@ def _with_checks(
     problems: list[Problem],
     features: FeatureMap | None,
     output: OutputSchema | None,
+    source: str | None,
 ) -> list[Problem]:
-    """Problems of a text, with those of the names and types in its sound rules, by place."""
-    scope = dict(features or {})
-    if parsed.table.kind == "decision":
-        scope.update(output_features(output))
-    found = [*problems, *check_table(parsed.table, scope)[1]]
-    return sorted(found, key=lambda problem: position(problem.at))
+    """Problems of a source, with those of the names and types in its sound rules, by place."""
+    declared = not any(problem.at.startswith(("$.features", "$.output")) for problem in problems)
+    if declared:  # else every name would be called unknown
+        scope = {**parsed.features, **(features or {})}
+        if parsed.table.kind == "decision":
+            scope.update(output_features(output or parsed.output))
+        problems = [*problems, *check_table(parsed.table, scope)[1]]
+    found = with_lines(problems, source)
+    placed = found[:MAX_PROBLEMS]
+    placed.sort(key=lambda problem: position(problem.at))
+    return placed + found[MAX_PROBLEMS:]
 
 
 def _text_in_json(

@@ -12,25 +12,37 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from compiler.errors import Problem
+from compiler.rules.lex import MAX_PROBLEMS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from compiler.errors import Problem
 
 _STEP = re.compile(r"\.([^.\[\]@]+)|\[([0-9]+)\]")  # behind @: a place within a CEL text
 _POSITION = re.compile(r"([0-9]{1,9}):([0-9]{1,9})(?![0-9])")
 _BEFORE, _SHOWN = 60, 100
+_LOOKED_UP = 20_000_000
+"""Characters that looking up places may read."""
 _SPACE = re.compile(r"[\s,:]*")
 
 
 def with_lines(problems: Sequence[Problem], source: str | None) -> list[Problem]:
-    """The problems, each path preceded by its ``line:column`` in the JSON source."""
-    if source is None or not source.lstrip().startswith(("{", "[")):
-        return list(problems)
-    return [
-        replace(problem, at=_place(problem.at, source)) if problem.at.startswith("$") else problem
-        for problem in problems
-    ]
+    """The problems, each path preceded by its ``line:column`` in the JSON source.
+
+    Of very many only the first are kept, with one that says how many there are; in very large
+    sources only the first are looked up, since each look-up reads what stands before it.
+    """
+    found = list(problems[:MAX_PROBLEMS])
+    if source is not None and source.lstrip().startswith(("{", "[")):
+        reach = max(1, _LOOKED_UP // len(source))
+        for index, problem in enumerate(found[:reach]):
+            if problem.at.startswith("$"):
+                found[index] = replace(problem, at=_place(problem.at, source))
+    if len(problems) > MAX_PROBLEMS:
+        rest = len(problems) - MAX_PROBLEMS
+        message = f"expected a rule table, got {rest} more problems that are not listed"
+        found.append(Problem("rule.many_problems", message))
+    return found
 
 
 def position(at: str) -> tuple[int, int]:

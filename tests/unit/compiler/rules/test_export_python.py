@@ -22,7 +22,7 @@ from tests.strategies import NOW_US, PLAIN, printable_tables, sound_rows, wild_r
 NOW = dt.datetime.fromtimestamp(NOW_US / 1e6, dt.UTC)
 OUTPUT = OutputSchema("classification", ("bad", "good"))
 SETTINGS = settings(
-    max_examples=150, deadline=None, derandomize=True, database=None,
+    max_examples=100, deadline=None, derandomize=True, database=None,
     phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 

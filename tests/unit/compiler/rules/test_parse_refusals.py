@@ -189,6 +189,26 @@ def test_every_faulty_rule_of_a_text_is_told_at_once_in_order():
     assert found[2][1] == "did you mean `BETWEEN`?"
 
 
+def test_every_problem_of_a_json_table_is_told_at_once_with_line_and_path():
+    text = (
+        '{"conditions": [\n'
+        '  {"antecedent": {"field": "naem", "operator": "=", "value": "x"},\n'
+        '   "consequent": {"type": "model", "model": "m"}},\n'
+        '  {"antecedent": {"field": "a", "operator": "lessThan", "value": 3},\n'
+        '   "consequent": {"type": "modle"}}],\n'
+        ' "onUnknown": "never"}'
+    )
+    with pytest.raises(ProblemsError) as error:
+        compile_rules(text, features=FEATURES)
+    assert [(problem.code, problem.at) for problem in error.value.problems] == [
+        ("rule.no_default", "1:1 $"),
+        ("rule.unknown_feature", "2:28 $.conditions[0].antecedent.field"),
+        ("rule.unknown_operator", "4:45 $.conditions[1].antecedent.operator"),
+        ("rule.consequent", "5:18 $.conditions[1].consequent"),
+        ("rule.on_unknown", "6:15 $.onUnknown"),
+    ]
+
+
 def test_the_command_line_points_into_the_source(tmp_path):
     for text in (
         "IF a < 1 THEN m\nELSE IF b < 2 THEN m\nELSE m",

@@ -16,7 +16,7 @@ from compiler.schema import OutputSchema
 from tests.strategies import PLAIN, printable_tables
 
 SETTINGS = settings(
-    max_examples=250, deadline=None, derandomize=True, database=None,
+    max_examples=120, deadline=None, derandomize=True, database=None,
     phases=[Phase.explicit, Phase.generate],  # shrinking whole tables takes minutes
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
