@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from compiler.errors import AppError
 from compiler.identity import Trust
+from compiler.schema import CONTEXT_PREFIX
 from router.endpoint import Endpoint
 from router.errors import ReleaseRefusedError
 from router.keys import KeyTable
@@ -161,6 +162,7 @@ class ReleaseLoader:
         if refusal is None or time.monotonic() >= retry_at:
             try:
                 endpoint = build_endpoint(release, need_trust(trust), self._models)
+                need_plain_context(endpoint)
                 if not self._can_seal:
                     need_no_seal(endpoint)
             except AppError as error:
@@ -193,6 +195,25 @@ class ReleaseLoader:
         if identity(last) == identity(refused):
             return None  # the same release lost its proofs: a key was revoked
         return self._build(last, trust, refusals)
+
+
+def need_plain_context(endpoint: Endpoint) -> None:
+    """Check that records may keep the context as it came: it is neither sealed nor split.
+
+    Raises:
+        ReleaseRefusedError: a context feature is marked sensitive or protected.
+    """
+    names = [
+        name
+        for name, each in endpoint.content.features.items()
+        if name.startswith(CONTEXT_PREFIX) and (each.sensitive or each.protected)
+    ]
+    if names:
+        raise ReleaseRefusedError(
+            f"{', '.join(names[:5])}: context features cannot be sensitive or protected yet",
+            code="release.sensitive",
+            hint="declare it as a feature: models and rules need not read it",
+        )
 
 
 def need_no_seal(endpoint: Endpoint) -> None:

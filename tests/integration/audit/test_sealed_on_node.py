@@ -9,6 +9,7 @@ import asyncpg
 import msgspec
 import pytest
 
+from compiler.schema import Feature
 from router.release.current import EMPTY, ReleaseLoader
 from router.release.disk import read_snapshot
 from router.release.load import ModelShelf
@@ -104,3 +105,16 @@ def test_release_with_sensitive_features_is_refused_where_nothing_can_seal_them(
     assert "credit_amount" in refused.refusals[0].message
     served = ReleaseLoader(keys().root.public, models, can_seal=True).apply(snapshot, EMPTY)
     assert list(served.endpoints) == ["credit"]
+
+
+def test_sensitive_context_is_refused_because_records_would_hold_it_in_the_clear(home, tmp_path):
+    def change(known):
+        return {**known, "context.branch": Feature("string", nullable=True, sensitive=True)}
+
+    (tmp_path / "artifacts").symlink_to(home / "artifacts")
+    world.publish(tmp_path, (world.credit(home / "artifacts", change=change),))
+    snapshot = read_snapshot(tmp_path / "cache" / "router")
+    models = ModelShelf(ArtifactStore.open(home / "artifacts"))
+    found = ReleaseLoader(keys().root.public, models, can_seal=True).apply(snapshot, EMPTY)
+    assert [each.code for each in found.refusals] == ["release.sensitive"]
+    assert "context.branch" in found.refusals[0].message
