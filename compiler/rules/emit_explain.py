@@ -8,11 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from compiler.rules import ast
+from compiler.rules import ast, reference
 from compiler.rules.check import field_names
 from compiler.rules.emit_condition import uses_now
 from compiler.rules.emit_scalar import Binding, ScalarEmitter, Source, build
-from compiler.rules.explanation import Explanation, LeafTruth, RuleTruth, leaves_of, letter
+from compiler.rules.explanation import (
+    Explanation,
+    LeafTruth,
+    RuleTruth,
+    leaf_truth,
+    leaves_of,
+    letter,
+)
 from compiler.rules.flat import Cascade, Flat, Step
 from compiler.rules.passes.negate import push_negation
 from compiler.rules.print_text import print_condition
@@ -21,6 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from compiler.schema import FeatureMap
+
+
+MAX_LEAVES = 500
+"""Tests of one rule beyond which compiling takes longer than a look by the interpreter."""
 
 
 class Explainer:
@@ -49,7 +60,7 @@ class Explainer:
         for step in cascade.steps:
             look = self._looks.get(step.path)
             if look is None:
-                look = self._looks[step.path] = build(look_source(step, self.features), "look")
+                look = self._looks[step.path] = self._look(step)
             value, leaves = look(row, None, now_us)
             seen.append(RuleTruth(step.path, letter(value), leaves))
             if value is True:
@@ -61,6 +72,18 @@ class Explainer:
                 if self.on_unknown != "fallthrough":
                     return self.flat.unknown if self.flat.unknown >= 0 else -1 - step.index
         return cascade.default
+
+    def _look(self, step: Step) -> Callable[..., Any]:
+        leaves = leaves_of(step.rule.condition)
+        if len(leaves) <= MAX_LEAVES:
+            return build(look_source(step, self.features), "look")
+
+        def look(row: Mapping[str, Any], _: None, now_us: int) -> Any:
+            reader = reference.Reader(self.features, row, now_us)
+            told = tuple(leaf_truth(leaf, reader) for leaf in leaves)
+            return reference.truth(step.rule.condition, reader), told
+
+        return look
 
 
 def look_source(step: Step, features: FeatureMap) -> Source:

@@ -72,7 +72,7 @@ def _cascade(  # noqa: PLR0917 - one recursion, called twice in this file
     for step in cascade.steps:
         value = reference.truth(step.rule.condition, row)
         if seen is not None:
-            leaves = tuple(_leaf(leaf, row) for leaf in leaves_of(step.rule.condition))
+            leaves = tuple(leaf_truth(leaf, row) for leaf in leaves_of(step.rule.condition))
             seen.append(RuleTruth(step.path, letter(value), leaves))
         if value is True:
             if step.inner is None:
@@ -90,7 +90,8 @@ def letter(value: bool | None) -> Kleene:
     return "U" if value is None else ("T" if value else "F")
 
 
-def _leaf(node: ast.Leaf, row: reference.Reader) -> LeafTruth:
+def leaf_truth(node: ast.Leaf, row: reference.Reader) -> LeafTruth:
+    """One test as the reference interpreter sees it."""
     read = {name: row.row.get(name) for name in field_names(node)}
     return LeafTruth(print_condition(node), letter(reference.truth(node, row)), read)
 

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from compiler.rules import emit_numpy, engine
+from compiler.rules import emit_explain, emit_numpy, engine
+from compiler.rules.explanation import explain
 from compiler.rules.limits import MAX_DEPTH
 from compiler.rules.pipeline import compile_rules
+from compiler.rules.reference import Reader
 from compiler.schema import Feature, OutputSchema
 
 FEATURES = {name: Feature(type="float", nullable=True) for name in "abc"}
@@ -124,3 +126,21 @@ def test_nan_of_an_output_is_seen():
         for binding, f in (("struct", row), ("dict", {"a": 1.0})):
             route = rules.scalar(binding, engine=each)
             assert [route(f, None, 0, (value,)) for value in (math.nan, 1.0)] == [0, 1]
+
+
+def test_rule_of_very_many_tests_is_explained_without_compiling_it(monkeypatch):
+    many = {"combinator": "or", "rules": [above("abc"[i % 3], i) for i in range(700)]}
+    rules = compile_rules(table(above("a", 5), many), features=FEATURES)
+    compiled = []
+    source = emit_explain.look_source
+
+    def watched(step, features):
+        compiled.append(step.path)
+        return source(step, features)
+
+    monkeypatch.setattr(emit_explain, "look_source", watched)
+    for row in ({"a": 3.0}, {"b": 650.0, "c": None}, {}):
+        found = rules.explain(row)
+        assert found == explain(rules.flat, "fallthrough", Reader(rules.scope, row))
+        assert len(found.rules[1].leaves) == 700
+    assert compiled == ["r0"]
