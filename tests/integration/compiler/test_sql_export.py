@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 
 import asyncpg
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from compiler.rules.domain import round32
 from compiler.rules.export.sql import COLUMN_TYPES, name, to_sql
+from compiler.rules.export.sql_patterns import PatternError, to_postgres
 from compiler.rules.pipeline import compile_rules
 from tests.strategies import NOW_US, PLAIN, TEXTUAL, sound_rows, tables
 
@@ -93,3 +95,31 @@ def test_postgres_decides_as_the_reference(database, table, rows, data):
         assert "sql.range" in codes
         return
     assert [rule for rule, _ in found] == [_expected(rules, row) for row in rows]
+
+
+PATTERNS = (
+    "", "a", "^a", "a$", "^a$", "a.b", "[ab]+c", "[^a]b", "a|b|", "(a|bc)d?", "a{2,3}", "^[a-c]*$",
+    r"\Aa", r"a\Z", r"\d+", r"\D", r"^\w+$", r"[\d.]+", r"\s", "a+?b", r"\.", "é", "[é-ü]",
+    r"\*\+\?\(\)\[\]\{\}\|\^\$\\", "(?:ab)+c", "x*", r"[\]\-^]", "_", "'", "(?P<n>a)b", "a b",
+    "***:a", "/", "\t", "😀", r"[\s_]",
+)  # fmt: skip
+VALUES = (
+    "", "a", "ab", "a\n", "a\nb", "\na", "aab", "abab c", "abc", "bcd", "aaa", "12.5", "x_1", "a b",
+    "a\tb", "*+?()[]{}|^$\\", "é", "ö", "a.b", "-", "]", "'", "***:a", "a/b", "ABC", "\n", "aaaa",
+    "😀", "9\n",
+)  # fmt: skip
+
+
+def test_patterns_match_in_postgres_what_they_match_here(database):
+    query = "SELECT array_agg(v ~ $1 ORDER BY n) FROM unnest($2::text[]) WITH ORDINALITY u(v, n)"
+    for pattern in PATTERNS:
+        written, classes = to_postgres(pattern)
+        values = [value for value in VALUES if value.isascii() or not classes]
+        found = database.do(database.connection.fetchval(query, written, values))
+        assert found == [re.search(pattern, value) is not None for value in values], pattern
+
+
+@pytest.mark.parametrize("pattern", [r"\bword", "(?i)a", "(?i:a)b", "a{300}", r"[\D\d]", "(?:^)*a"])
+def test_patterns_without_an_equal_in_postgres_are_refused(pattern):
+    with pytest.raises(PatternError):
+        to_postgres(pattern)
