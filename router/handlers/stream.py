@@ -1,8 +1,8 @@
 """``POST /v1/stream/{endpoint}``: lines in, lines out, in order, in constant memory.
 
 Rows are decided in small groups with a turn for everybody else in between. A row that does not fit
-becomes ``{"row": n, "error": {...}}`` and the stream goes on. Every row has its own record, in the
-spool before the row is sent.
+becomes ``{"row": n, "error": {...}}`` and the stream goes on. A row is in the spool before it is
+sent: in a record of its own, or in a columnar part of some thousand rows, as the release says.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from msgspec import Raw, Struct
 
 from compiler.errors import AppError
 from router.app import Receive, Send, send_answer
-from router.decide import Decider, Settled, uuid_text
+from router.decide import Settled, uuid_text
 from router.endpoint import DECODING
 from router.errors import BodyError, ShedError, TooLargeError
+from router.evidence import Evidence, evidence_of
 from router.head import Head
 from router.heavy import HeavyDecider
-from router.plane import Bound, Plane
+from router.plane import Plane
 from router.problem import ProblemDocument, document
 from router.wire.csv_rows import CsvReader
 from router.wire.native import Row, decode_row, shape_error
@@ -96,15 +97,25 @@ async def stream(plane: Plane, head: Head, receive: Receive, send: Send) -> None
             )
             reader = CsvReader(await anext(lines, b""), bound.decider.endpoint.content).row
         count = 0
-        async for group in _groups(lines):
-            body = bytearray()
+        evidence = evidence_of(plane, bound)
+        body = bytearray()
+
+        async def answer() -> None:
             started = time.perf_counter_ns()
-            for result in await _results(count, group, reader, bound, head):
-                body += write(result)
-            count += len(group)
+            await evidence.keep()
             await plane.durable(bound.decider.endpoint, started)
             await send({"type": "http.response.body", "body": bytes(body), "more_body": True})
+            body.clear()
+
+        async for group in _groups(lines):
+            for result in await _results(count, group, reader, evidence, head):
+                body += write(result)
+            count += len(group)
+            if evidence.full:
+                await answer()
             await asyncio.sleep(0)
+        if body:
+            await answer()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
     finally:
         plane.streams -= 1
@@ -153,14 +164,14 @@ def _ndjson_row(line: bytes) -> Item:
 
 
 async def _results(
-    first: int, group: list[bytes], reader: Callable[[bytes], Item], bound: Bound, head: Head
+    first: int, group: list[bytes], reader: Callable[[bytes], Item], evidence: Evidence, head: Head
 ) -> list[Result]:
     """The decided rows of a group, in order; those of costly models are scored together."""
-    decider, key_id = bound.decider, bound.key.id
+    decider = evidence.decider
     numbered = enumerate(map(reader, group), first)
     if not isinstance(decider, HeavyDecider):
-        return [_result(number, item, decider, key_id, head) for number, item in numbered]
-    work = [_heavy_result(number, item, decider, key_id, head) for number, item in numbered]
+        return [_result(number, item, evidence, head) for number, item in numbered]
+    work = [_heavy_result(number, item, decider, evidence, head) for number, item in numbered]
     step = decider.at_once
     results: list[Result] = []
     for place in range(0, len(work), step):
@@ -169,13 +180,13 @@ async def _results(
 
 
 async def _heavy_result(
-    number: int, item: Item, decider: HeavyDecider, key_id: str, head: Head
+    number: int, item: Item, decider: HeavyDecider, evidence: Evidence, head: Head
 ) -> Result:
     """One row that may go to a costly model."""
     if isinstance(item, AppError):
         return Result(number, error=document(item))
     while True:
-        trail = (key_id, time.time_ns(), time.perf_counter_ns(), head.traceparent, None)
+        trail = evidence.trail(number, head)
         try:
             found = decider.begin([item], trail, batch=False)
             settled = found if isinstance(found, list) else await found()
@@ -187,13 +198,12 @@ async def _heavy_result(
             return _answer(number, settled[0])
 
 
-def _result(number: int, item: Item, decider: Decider, key_id: str, head: Head) -> Result:
+def _result(number: int, item: Item, evidence: Evidence, head: Head) -> Result:
     """One decided row, or what is wrong with it."""
     if isinstance(item, AppError):
         return Result(number, error=document(item))
-    trail = (key_id, time.time_ns(), time.perf_counter_ns(), head.traceparent, None)
     try:
-        settled = decider.one(item, trail)
+        settled = evidence.decider.one(item, evidence.trail(number, head))
     except AppError as error:
         return Result(number, error=document(error))
     return _answer(number, settled)

@@ -46,6 +46,9 @@ class Policies(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tr
     measured when it is loaded; else, or with 0, near-line."""
     adverse_decisions: tuple[str, ...] = ("decline", "reject")
     """Decisions that are explained near-line without being asked for."""
+    stream_evidence: Literal["records", "parts"] = "records"
+    """What a stream leaves: a record per row, or a columnar part per few thousand rows. Rows of
+    parts are found by subject; they are not explained near-line."""
     spool_full: Literal["shed", "drop_new"] = "shed"
     timeout_ms: int = 1000
     max_rows: int = 10_000

@@ -24,7 +24,7 @@ from msgspec import Struct
 
 from compiler.errors import AppError
 from serving.audit.record import SCHEMA_VERSION, AuditRecord, encode_record
-from serving.audit.segment import SegmentWriter
+from serving.audit.segment import SegmentWriter, SpoolFull
 from serving.blobs import BlobStore
 from serving.files import file_digest
 
@@ -112,6 +112,18 @@ class Summary(Struct, frozen=True, omit_defaults=True):
     subjects: str = ""
 
 
+class Stored(Struct, frozen=True):
+    """A part in the spool whose record is still to be appended.
+
+    Attributes:
+        summary: what the record will say.
+        counts: JSON of its most frequent rules and decisions.
+    """
+
+    summary: Summary
+    counts: bytes
+
+
 class Kept(Struct, frozen=True):
     """A part and its record, both in the spool.
 
@@ -132,7 +144,8 @@ def keep_part(
     """Keep the evidence of many rows; returns when it survives the death of this process.
 
     The file is in the spool before its record is, and both before this returns: send the rows'
-    answers afterwards. It blocks for the write of the file: call it in a thread.
+    answers afterwards. It blocks for the write of the file; a process whose event loop appends
+    calls :func:`store_part` in a thread and :func:`note_part` on the loop.
 
     Args:
         spool: writer of this process.
@@ -143,6 +156,16 @@ def keep_part(
     Raises:
         PartError: a column is missing, unknown, of another type, or there are no rows.
         SpoolFull: no room for the file or its record.
+    """
+    return note_part(spool, store_part(spool, rows), about, next_id)
+
+
+def store_part(spool: SegmentWriter, rows: pa.Table) -> Stored:
+    """Put the file of some rows into the spool; any thread may call it.
+
+    Raises:
+        PartError: the table is no evidence.
+        SpoolFull: no room for the file.
     """
     check_table(rows)
     draft = spool.folder / f".{spool.boot}-{spool.worker}-{os.urandom(6).hex()}{DRAFT}"
@@ -155,15 +178,29 @@ def keep_part(
             digest, rows.num_rows, size, rows.column("row")[0].as_py(), subject_filter(rows)
         )
         draft.rename(local_path(spool.folder, digest))
+    except OSError as error:
+        raise SpoolFull(f"{error.strerror or error}", at=str(spool.folder)) from error
     finally:
         draft.unlink(missing_ok=True)
+    return Stored(summary, msgspec.json.encode(_counts(rows)))
+
+
+def note_part(
+    spool: SegmentWriter, stored: Stored, about: About, next_id: Callable[[int], bytes]
+) -> Kept:
+    """Append the record of a stored part; from the thread that appends.
+
+    Raises:
+        SpoolFull: no room for the record.
+    """
+    summary = stored.summary
     record_id = next_id(about.received_ns)
     record = AuditRecord(
         SCHEMA_VERSION, record_id, about.received_ns, about.decided_ns, about.endpoint,
         about.release, "", (), None, None, None, about.key_id, about.request_id, None, None, None,
-        None, digest, 200, about.durability, about.retention_class, msgspec.json.encode(summary),
-        None, (), msgspec.json.encode(_counts(rows)), None,
-        (about.decided_ns - about.received_ns) // 1000, 0, rows=rows.num_rows,
+        None, summary.part, 200, about.durability, about.retention_class,
+        msgspec.json.encode(summary), None, (), stored.counts, None,
+        (about.decided_ns - about.received_ns) // 1000, 0, rows=summary.rows,
     )  # fmt: skip
     return Kept(record_id, spool.append(encode_record(record)), summary)
 
