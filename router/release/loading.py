@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from router.release.current import Current, ReleaseLoader
 from router.release.disk import Snapshot
 from serving.priority import yield_to_loop
 
-PAUSE_FACTOR = 9.0
-"""Loading takes at most a tenth of the time."""
+PAUSE_FACTOR = 19.0
+"""Loading takes at most a twentieth of the time."""
 MAX_PAUSE_S = 0.5
 """A change never waits longer than this for the pause after the one before."""
 
@@ -27,16 +28,26 @@ class Loading:
 
     Args:
         loader: makes the next state.
+        clock: steady, in seconds.
+        sleep: waits on the loop.
     """
 
-    def __init__(self, loader: ReleaseLoader) -> None:
+    def __init__(
+        self,
+        loader: ReleaseLoader,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._loader = loader
+        self._clock = clock
+        self._sleep = sleep
         self._thread: ThreadPoolExecutor | None = None
         self._calm_at = 0.0
 
     async def calm(self) -> None:
         """Wait out the pause after the last load."""
-        await asyncio.sleep(max(0.0, self._calm_at - time.monotonic()))
+        await self._sleep(max(0.0, self._calm_at - self._clock()))
 
     async def apply(self, snapshot: Snapshot, current: Current, *, at_start: bool) -> Current:
         """The next state.
@@ -53,8 +64,8 @@ class Loading:
                 1, thread_name_prefix="load", initializer=yield_to_loop
             )
         loop = asyncio.get_running_loop()
-        start = time.monotonic()
+        start = self._clock()
         found = await loop.run_in_executor(self._thread, self._loader.apply, snapshot, current)
-        took = time.monotonic() - start
-        self._calm_at = time.monotonic() + min(PAUSE_FACTOR * took, MAX_PAUSE_S)
+        took = self._clock() - start
+        self._calm_at = self._clock() + min(PAUSE_FACTOR * took, MAX_PAUSE_S)
         return found
