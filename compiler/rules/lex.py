@@ -71,7 +71,7 @@ def scan(source: str, problems: list[Problem]) -> list[Token]:
             bad = _BAD.match(source, place)
             assert bad is not None
             if len(problems) < MAX_PROBLEMS:
-                problems.append(_bad(source, place, at))
+                problems.append(_bad(bad.group(), at))
             found.append(Token("bad", bad.group(), at))
             place = bad.end()
             continue
@@ -95,8 +95,8 @@ def _value(kind: str, raw: str) -> str:
     return raw
 
 
-def _bad(source: str, place: int, at: str) -> Problem:
-    character = source[place]
+def _bad(found: str, at: str) -> Problem:
+    character = found[0]
     if character in "'\"`":
         return Problem(
             "rule.syntax",
@@ -105,7 +105,5 @@ def _bad(source: str, place: int, at: str) -> Problem:
             f"a {character} within quotes is written twice" if character != "`" else "",
         )
     if character.isdigit():
-        return Problem(
-            "rule.syntax", f"expected a number, got {_BAD.match(source, place)[0][:20]!r}", at
-        )
+        return Problem("rule.syntax", f"expected a number, got {found[:20]!r}", at)
     return Problem("rule.syntax", f"expected a word of the rule language, got {character!r}", at)
