@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 MAX_LEAVES = 500
 """Tests of one rule beyond which compiling takes longer than a look by the interpreter."""
 
+MAX_LOOKS = 2_000
+"""Rules whose functions are kept; those behind them are left to the interpreter."""
+
 
 class Explainer:
     """Explains decisions on flat rows; equal to :func:`compiler.rules.explanation.explain`."""
@@ -75,7 +78,7 @@ class Explainer:
 
     def _look(self, step: Step) -> Callable[..., Any]:
         leaves = leaves_of(step.rule.condition)
-        if len(leaves) <= MAX_LEAVES:
+        if len(leaves) <= MAX_LEAVES and len(self._looks) < MAX_LOOKS:
             return build(look_source(step, self.features), "look")
 
         def look(row: Mapping[str, Any], _: None, now_us: int) -> Any:

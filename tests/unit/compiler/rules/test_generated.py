@@ -128,6 +128,13 @@ def test_nan_of_an_output_is_seen():
             assert [route(f, None, 0, (value,)) for value in (math.nan, 1.0)] == [0, 1]
 
 
+def test_rules_beyond_those_kept_are_explained_alike(monkeypatch):
+    monkeypatch.setattr(emit_explain, "MAX_LOOKS", 2)
+    rules = compile_rules(table(*(above("a", 9 - i) for i in range(9))), features=FEATURES)
+    for row in ({"a": 3.5}, {"a": None}):
+        assert rules.explain(row) == explain(rules.flat, "fallthrough", Reader(rules.scope, row))
+
+
 def test_rule_of_very_many_tests_is_explained_without_compiling_it(monkeypatch):
     many = {"combinator": "or", "rules": [above("abc"[i % 3], i) for i in range(700)]}
     rules = compile_rules(table(above("a", 5), many), features=FEATURES)
