@@ -34,7 +34,7 @@ from tests.strategies import (
 )
 
 SETTINGS = settings(
-    max_examples=50, deadline=None, derandomize=True, database=None,
+    max_examples=30, deadline=None, derandomize=True, database=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip

@@ -16,7 +16,7 @@ from compiler.rules.reference import Reader
 from tests.strategies import NOW_US, PLAIN, edge_rows, range_tables, sound_rows, tables, wild_rows
 
 SETTINGS = settings(
-    max_examples=60, deadline=None, derandomize=True, database=None,
+    max_examples=50, deadline=None, derandomize=True, database=None,
     phases=[Phase.explicit, Phase.generate],  # shrinking whole tables takes minutes
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
