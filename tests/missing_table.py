@@ -14,7 +14,7 @@ from compiler.rules.reference import Reader, truth
 from compiler.schema import Feature
 from tests.strategies import NOW_US
 
-README = Path(__file__).parents[1] / "compiler" / "README.md"
+PAGE = Path(__file__).parents[1] / "compiler" / "LANGUAGE.md"
 BEGIN, END = "<!-- missing: begin -->\n", "<!-- missing: end -->"
 FEATURES = {
     "x": Feature(type="float", nullable=True),
@@ -80,14 +80,14 @@ def render() -> str:
 
 def written() -> str:
     """The table that the language reference holds."""
-    return README.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
+    return PAGE.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
 
 
 def main() -> None:
     """Write the table into the language reference."""
-    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
-    README.write_text(before + BEGIN + render() + END + after, encoding="utf-8")
+    PAGE.write_text(before + BEGIN + render() + END + after, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from compiler.rules.export.python import to_python
 from compiler.rules.pipeline import compile_rules
 from compiler.rules.splits import assign
 from compiler.schema import Feature, OutputSchema
-from tests.strategies import NOW_US, PLAIN, printable_tables, sound_rows, wild_rows
+from tests.printable import printable_tables
+from tests.strategies import NOW_US, PLAIN, sound_rows, wild_rows
 
 NOW = dt.datetime.fromtimestamp(NOW_US / 1e6, dt.UTC)
 OUTPUT = OutputSchema("classification", ("bad", "good"))

@@ -13,7 +13,8 @@ from compiler.rules.places import without_places
 from compiler.rules.print_json import table_json
 from compiler.rules.print_table import print_table
 from compiler.schema import OutputSchema
-from tests.strategies import PLAIN, printable_tables
+from tests.printable import printable_tables
+from tests.strategies import PLAIN
 
 SETTINGS = settings(
     max_examples=120, deadline=None, derandomize=True, database=None,
