@@ -344,6 +344,9 @@ class FastLane(HttpToolsProtocol):
         elif self.phase == BODY and waited > limits.body_timeout_s and not self._streams:
             self._end_with(SlowSenderError("the body did not arrive in time"), self._head)
         elif self.phase == IDLE and not self._busy:
+            self._last = None  # a silent client must not keep the models of an old release
+            if self.scope and isinstance(head := self.scope["state"].get("head"), Head):
+                head.bound = None
             self._check_idle(waited)
 
     @property

@@ -13,9 +13,10 @@ import pytest
 
 from router.release.disk import feed_release, read_snapshot
 from router.release.spec import ReleaseBundle
+from serving.limits import ModelSettings
 from tests import router_world as world
 from tests.builders import roster_envelope
-from tests.router_process import RouterProcess, Wire, request
+from tests.router_process import RouterProcess, Wire, get, request
 
 FEED = """
 CREATE TABLE feed_releases (endpoint text PRIMARY KEY, number int, digest text, bundle bytea,
@@ -178,6 +179,28 @@ def test_release_that_does_not_check_out_is_named_and_the_last_good_one_stays(
     assert [each.number for each in copy.releases] == [1]
     database.publish(next_one, 3)
     until(router, lambda status, found: status == 200 and found["release"] == 2)
+
+
+def test_memory_of_models_is_bounded_shown_and_what_passes_it_is_named(
+    database: Database, start: Callable[..., RouterProcess], tmp_path: Path
+) -> None:
+    database.key()
+    database.publish(world.bundle_of(world.credit(tmp_path / "artifacts", number=1)), 1)
+    router = start()
+    until(router, lambda status, found: status == 200)
+    text = get(router.port, "/metrics").decode()
+    assert 'interlock_model_memory_bytes{model="quick_approval",version="1"}' in text
+    assert f"interlock_model_memory_limit_bytes {4 << 30}" in text
+    router.stop()
+    small = start(models=ModelSettings(memory_bytes=1 << 16))
+    until(small, lambda status, found: found.get("code") == "endpoint.refused")
+    metrics = get(small.port, "/metrics").decode()
+    assert 'interlock_release_refused{endpoint="credit",code="model.memory"} 1' in metrics
+    assert "the limit is 0.1 MiB" in small.log.read_text()
+    infos = [msgspec.json.decode(row["info"]) for row in database.rows("SELECT info FROM beats")]
+    shown = [info["memory"] for info in infos]
+    assert any(memory["models_bytes"] > 0 for memory in shown)
+    assert {"models_bytes": 0, "limit_bytes": 1 << 16} in shown
 
 
 def test_start_without_database_serves_the_local_copy(

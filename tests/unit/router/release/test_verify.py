@@ -1,5 +1,6 @@
 """A release is served only when every proof checks out; what lacks is named."""
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -238,3 +239,18 @@ def test_release_for_another_feature_schema_than_its_models_is_refused_by_name(s
     refused = current.refusals[0]
     assert (refused.what, refused.code) == ("credit", "schema.invalid")
     assert "quick_approval reads credit_history" in refused.message
+
+
+def test_models_of_a_release_that_is_gone_are_freed_without_the_collector(
+    content: ReleaseContent, store: Path
+) -> None:
+    shelf = ModelShelf(ArtifactStore.open(store))
+    gc.collect()
+    gc.disable()
+    try:
+        endpoint = build_endpoint(feed_release(world.bundle_of(content)), trust(), shelf)
+        assert len(shelf.registry.models()) == len(content.models)
+        del endpoint
+        assert shelf.registry.models() == []
+    finally:
+        gc.enable()
