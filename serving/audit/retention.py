@@ -27,6 +27,10 @@ from serving.blobs import BlobStore
 from serving.files import file_digest
 
 DUE = "SELECT partition, retention_class, day FROM audit_disposable()"
+RECORDED = """
+SELECT coalesce(sum(leaves), 0)::bigint FROM audit_batches
+ WHERE kind = 'records' AND retention_class = $1 AND day = $2
+"""
 DISPOSE = "SELECT dispose_audit_partition($1, $2, $3, $4, $5)"
 NOTE = """
 INSERT INTO audit_events (kind, actor, body, retention_class)
@@ -48,7 +52,7 @@ class Disposal(Struct, frozen=True):
         retention_class: its class.
         day: its day (UTC).
         rows: rows it held.
-        archive: name of the file in the artifact store that holds them now.
+        archive: name of the file in the artifact store that holds them now; empty without rows.
         archive_digest: ``sha256:<hex>`` of that file.
         disposed_at: RFC 3339 time.
     """
@@ -80,10 +84,15 @@ async def dispose_due(
     done = []
     for row in await connection.fetch(DUE):
         partition, retention_class, day = row
-        with tempfile.TemporaryDirectory(prefix="il-archive-") as folder:
-            name, digest, rows = await _archive(
-                connection, store, Path(folder), (retention_class, day), key
-            )
+        name, digest, rows = "", "", 0
+        recorded = await connection.fetchval(RECORDED, retention_class, day)
+        if recorded:  # an empty day needs no archive
+            with tempfile.TemporaryDirectory(prefix="il-archive-") as folder:
+                name, digest, rows = await _archive(
+                    connection, store, Path(folder), (retention_class, day), key
+                )
+        if rows != recorded:
+            raise ArchiveError(f"expected the {recorded} recorded rows, got {rows}", at=partition)
         disposal = Disposal(
             partition, retention_class, day, rows, name, digest, time_text(clock() // 1000)
         )

@@ -107,6 +107,12 @@ async def test_changed_day_is_not_dropped(old_day, database_url, ledger_key, tmp
     assert (await fetch(database_url, "SELECT count(*) FROM audit_records"))[0][0] == 15
 
 
+async def test_emptied_day_is_not_disposed_of(old_day, database_url, ledger_key, tmp_path):
+    await fetch(database_url, "DELETE FROM audit_records WHERE seq <= 12")
+    with pytest.raises(ArchiveError, match="expected the 12 recorded rows, got 0"):
+        await dispose(database_url, LocalBlobs(tmp_path), ledger_key)
+
+
 async def test_day_that_is_not_due_cannot_be_dropped_by_the_shipper(
     old_day, role_url, database_url
 ):
