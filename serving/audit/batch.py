@@ -29,6 +29,7 @@ from serving.audit.tail import Range
 
 ID_BYTES = 16
 ANSWERED = 200
+DAY_US = 86_400_000_000
 _next_id = uuid7_source(os.getpid())
 
 
@@ -112,7 +113,8 @@ def build(
     bad = bad or {}
     for source, counts in zip(ranges, builder.shipment.counts, strict=True):
         for frame in source.frames:
-            reason = bad.get((source.writer, source.place[2], frame.start))
+            # Hardly ever is anything known to be bad, and then no key is made for every frame.
+            reason = bad.get((source.writer, source.place[2], frame.start)) if bad else None
             if reason is None:
                 try:
                     builder.add(source, counts, frame)
@@ -138,7 +140,7 @@ class _Builder:
 
     def __init__(self, ranges: list[Range], privacy: Privacy, now_ns: int) -> None:
         self.shipment = Shipment(ranges, [Counts() for _ in ranges], [], [], [], [])
-        self.groups: dict[tuple[str, date], Group] = {}
+        self.groups: dict[tuple[str, int], Group] = {}
         self._privacy = privacy
         self._now_ns = now_ns
 
@@ -164,16 +166,22 @@ class _Builder:
         values = record_values(record, features, source.writer, frame.seq)
         row = Row(source, frame, values, merkle.leaf_hash(leaf_bytes(values)))
         received_us = record.received_ns // 1000
-        key = (record.retention_class, day_of(received_us))
+        key = (record.retention_class, received_us // DAY_US)
         group = self.groups.get(key)
         if group is None:
-            group = self.groups[key] = Group(*key, [], received_us, received_us)
+            day = day_of(received_us)
+            group = Group(record.retention_class, day, [], received_us, received_us)
+            self.groups[key] = group
         group.rows.append(row)
-        group.first_us = min(group.first_us, received_us)
-        group.last_us = max(group.last_us, received_us)
-        group.explain += record.explain and record.status == ANSWERED
+        if received_us > group.last_us:
+            group.last_us = received_us
+        elif received_us < group.first_us:
+            group.first_us = received_us
+        if record.explain and record.status == ANSWERED:
+            group.explain += 1
         counts.records += 1
-        counts.part_rows += record.rows if record.part is not None else 0
+        if record.part is not None:
+            counts.part_rows += record.rows
         if protected is not None:
             self.shipment.protected.append(_protected_row(record, protected))
 
