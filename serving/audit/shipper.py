@@ -12,6 +12,7 @@ import gc
 import logging
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable
 
@@ -42,6 +43,8 @@ STATUS_S = 1.0
 FORGET_TICKS = 30
 GC_THRESHOLDS = (100_000, 20, 20)
 """Rows hold no cycles: with the usual thresholds a batch sets off dozens of full collections."""
+SWITCH_S = 0.0005
+"""Rows are built in a thread while others are sent; the sender must not wait 5 ms per piece."""
 FIRST_PAUSE_S = 0.05
 
 log = logging.getLogger("interlock.shipper")
@@ -299,6 +302,7 @@ async def _cancel(*tasks: asyncio.Task[None]) -> None:
 async def _main(settings: ShipperSettings) -> None:
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+    sys.setswitchinterval(SWITCH_S)
     shipper = Shipper(settings)
     loop = asyncio.get_running_loop()
     for each in (signal.SIGTERM, signal.SIGINT):

@@ -191,7 +191,7 @@ class Spool:
                 continue
             ranges.append(taken)
             rows -= len(taken.frames)
-            size_bytes -= sum(len(frame.payload) + FRAME_BYTES for frame in taken.frames)
+            size_bytes -= taken.to_off - taken.from_off
             if rows <= 0 or size_bytes <= 0:
                 break
         return ranges
