@@ -41,6 +41,8 @@ from serving.audit.priority import give_way
 from serving.files import sync_folder
 
 MIB = 1 << 20
+WRAP = 1 << 32
+pack_header_into = FRAME_HEADER.pack_into
 RETRY_S = 0.1
 """Pause before the helper looks again whether a full spool has room."""
 
@@ -163,19 +165,18 @@ class SegmentWriter:
             body = at + FRAME_BYTES
             end = body + size
         seq = self.last_seq + 1
-        word = kind << 24 | size
+        word = (kind << 24) + size
         mapped = self._map
         mapped[body:end] = payload
-        FRAME_HEADER.pack_into(
-            mapped,
-            at,
-            crc32(payload, (word ^ seq ^ seq >> 32 ^ self._salt) & 0xFFFF_FFFF),
-            word,
-            seq,
-        )
+        start = (word ^ seq ^ self._salt) & 0xFFFF_FFFF if seq < WRAP else self._start(word, seq)
+        pack_header_into(mapped, at, crc32(payload, start), word, seq)
         self._at = (end + 7) & -8
         self.last_seq = seq
         return seq
+
+    def _start(self, word: int, seq: int) -> int:
+        """Start value of the CRC when the sequence has more than 32 bits."""
+        return (word ^ seq ^ seq >> 32 ^ self._salt) & 0xFFFF_FFFF
 
     def need_room(self) -> None:
         """Check that the folder, with whatever else was put there, is within its limit.

@@ -132,6 +132,17 @@ def test_scan_continues_from_an_offset(segment):
     assert [payload for _, _, payload in scan(path, spans[25][0])] == RECORDS[25:]
 
 
+def test_sequences_are_read_back_across_the_end_of_32_bits(tmp_path):
+    spool = SegmentWriter(tmp_path, "n1", 0, segment_bytes=16 * 1024)
+    spool.last_seq = (1 << 32) - 3
+    made = [spool.append(each) for each in RECORDS[:6]]
+    spool.close()
+    assert made == list(range((1 << 32) - 2, (1 << 32) + 4))
+    got, reader = read(next((tmp_path / "n1").glob("*.seg")))
+    assert got == list(zip(made, RECORDS[:6], strict=True))
+    assert reader.damaged_places == 0
+
+
 def test_writer_name_tells_node_boot_and_worker():
     header = SegmentHeader("n1", "00ff", 2, 3, 10, 0)
     assert (header.writer, header.name) == ("n1/00ff/2", "00ff-2-00000003.seg")
