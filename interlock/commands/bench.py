@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 BENCHES: dict[str, str] = {
+    "rules": "One decision, whole columns and the compiler, beside other rule engines.",
     "models": "One-row and batch scoring of exported models.",
     "serve": "What one request costs one router worker.",
     "audit": "What a record costs the request, and how fast records are shipped.",

@@ -9,6 +9,7 @@ from loadtest.plots import ACCENT, INK, QUIET, new_figure
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from loadtest.bench.rules import RulesReport
     from loadtest.bench.serve import ServeReport
 
 
@@ -32,4 +33,25 @@ def plot_serve(report: ServeReport, path: Path) -> None:
         f"medians of {results[0].runs} runs)",
         fontsize=10, color=INK,
     )  # fmt: skip
+    figure.savefig(path)
+
+
+def plot_rules(report: RulesReport, path: Path) -> None:
+    """Time of one decision against the number of rules, both on logarithmic axes."""
+    figure, axes = new_figure(1, 1, 8, 5)
+    axis = axes[0, 0]
+    for place, (name, values) in enumerate(report.curve.items()):
+        points = [(n, v) for n, v in zip(report.sizes, values, strict=True) if v is not None]
+        ours = place == 0
+        axis.plot(
+            [n for n, _ in points], [v for _, v in points],
+            marker="o", markersize=4, linewidth=2.4 if ours else 1.4,
+            color=ACCENT if ours else None, label=name, zorder=3 if ours else 2,
+        )  # fmt: skip
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    axis.set_xlabel("range rules over eight features", fontsize=9, color=INK)
+    axis.set_title("microseconds per decision", fontsize=10, color=INK, loc="left")
+    axis.grid(visible=True, which="major", alpha=0.3)
+    axis.legend(fontsize=9, frameon=False)
     figure.savefig(path)
