@@ -108,10 +108,11 @@ def _arrow(feature: Feature, array: Any, *, want_nan: bool) -> Column:
     if pa.types.is_dictionary(kind) and not _is_text(pa, kind.value_type):
         return _arrow(feature, array.dictionary_decode(), want_nan=want_nan)
     if pa.types.is_dictionary(kind):
-        codes = array.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        return _recoded(
-            feature, codes.astype(np.int32), array.dictionary.to_pylist(), want_nan=want_nan
-        )
+        indices = array.indices
+        if indices.null_count:
+            indices = indices.fill_null(-1)
+        codes = indices.to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+        return _recoded(feature, codes, array.dictionary.to_pylist(), want_nan=want_nan)
     if pa.types.is_integer(kind) and array.null_count and feature.type == "int":
         present = array.is_valid().to_numpy(zero_copy_only=False)
         data = array.fill_null(0).to_numpy(zero_copy_only=False)
@@ -147,7 +148,10 @@ def _ints_of_floats(array: Array, nan: Array | None) -> Column:
 
 
 def _numbers_of_objects(feature: Feature, array: Array, nan: Array | None) -> Column:
-    read = [domain.read_lenient(feature, value) for value in array.tolist()]
+    listed = array.tolist()
+    if feature.type != "int" and set(map(type, listed)) <= {float, type(None)}:
+        return Column(_floats(feature, np.array(listed, dtype=np.float64)), nan=nan)
+    read = [domain.read_lenient(feature, value) for value in listed]
     if feature.type == "int":
         present = np.array([value is not None for value in read], dtype=bool)
         data = np.array([0 if value is None else value for value in read], dtype=np.int64)

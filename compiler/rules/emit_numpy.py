@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,6 +28,8 @@ _UFUNC = {
     ">=": "greater_equal",
 }
 
+_MASK = re.compile(r"\bm\d+\b")
+"""Locals of masks; user text is in constants, never in a line."""
 
 SEGMENT = 32
 """Entries of one generated function; between two, rows that are decided can be left out."""
@@ -115,7 +118,8 @@ class VectorEmitter:
             "    best = empty(n, uint8)",
             "    held = empty(n, uint8)",
         ]
-        return Source("\n".join([*head, *self.lines, "    return best"]) + "\n", self.constants)
+        lines = [*head, *released(self.lines), "    return best"]
+        return Source("\n".join(lines) + "\n", self.constants)
 
     def add(self, text: str) -> str:
         """Local that holds an expression, computed once."""
@@ -308,6 +312,24 @@ class VectorEmitter:
         name = f"k{len(self.constants)}"
         self.constants[name] = value
         return name
+
+
+def released(lines: Sequence[str]) -> list[str]:
+    """The same lines, each mask given up after its last use.
+
+    A mask is then written where another one has just been read, in cache; all of them together
+    are several megabytes a chunk.
+    """
+    last = {name: number for number, line in enumerate(lines) for name in _MASK.findall(line)}
+    dying: dict[int, list[str]] = {}
+    for name, number in last.items():
+        dying.setdefault(number, []).append(name)
+    found = []
+    for number, line in enumerate(lines):
+        found.append(line)
+        if number in dying:
+            found.append(f"    del {', '.join(dying[number])}")
+    return found
 
 
 def leaf_test(node: Any, name: str, feature: Feature) -> Callable[[Any, int], bool]:
