@@ -38,7 +38,7 @@ def plot_serve(report: ServeReport, path: Path) -> None:
 
 def plot_rules(report: RulesReport, path: Path) -> None:
     """Time of one decision against the number of rules, both on logarithmic axes."""
-    figure, axes = new_figure(1, 1, 8, 5)
+    figure, axes = new_figure(1, 1, 9.5, 5)
     axis = axes[0, 0]
     for place, (name, values) in enumerate(report.curve.items()):
         points = [(n, v) for n, v in zip(report.sizes, values, strict=True) if v is not None]
@@ -53,5 +53,5 @@ def plot_rules(report: RulesReport, path: Path) -> None:
     axis.set_xlabel("range rules over eight features", fontsize=9, color=INK)
     axis.set_title("microseconds per decision", fontsize=10, color=INK, loc="left")
     axis.grid(visible=True, which="major", alpha=0.3)
-    axis.legend(fontsize=9, frameon=False)
+    axis.legend(fontsize=9, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     figure.savefig(path)

@@ -51,38 +51,27 @@ class Case(Struct, frozen=True):
     rows: tuple[dict[str, Any], ...]
 
 
-SAVINGS = ("unknown", "< 100", "100 to 500", "500 to 1000", ">= 1000")
-
-
 def lending(rows: int = 64, seed: int = 7) -> Case:
-    """Three lending rules over amount, duration and savings."""
+    """A small safe loan, a large or strained one, and the rest."""
     draw = random.Random(seed)
     features = {
-        "amount": Feature("int"),
-        "months": Feature("int"),
-        "savings": Feature("enum", values=SAVINGS),
-        "score": Feature("int"),
+        "loan_amount": Feature("float"),
+        "credit_score": Feature("int"),
+        "debt_to_income": Feature("float"),
     }
     rules: tuple[Node, ...] = (
-        Every((Test("amount", "<", 2000), Test("months", "<=", 12))),
-        Some(
-            (
-                Test("amount", ">", 8000),
-                Every((Test("months", ">", 36), Test("savings", "=", "< 100"))),
-            )
-        ),
-        Every((Test("score", ">=", 700), Test("amount", "<=", 5000))),
+        Every((Test("loan_amount", "<", 50_000), Test("credit_score", ">", 700))),
+        Some((Test("loan_amount", ">", 250_000), Test("debt_to_income", ">", 0.45))),
     )
     found = tuple(
         {
-            "amount": draw.randrange(250, 18_000),
-            "months": draw.randrange(4, 72),
-            "savings": draw.choice(SAVINGS),
-            "score": draw.randrange(300, 850),
+            "loan_amount": round(draw.choice((60_000, 400_000)) * draw.random(), 2),
+            "credit_score": draw.randrange(300, 850),
+            "debt_to_income": round(draw.uniform(0, 0.7), 3),
         }
         for _ in range(rows)
     )
-    return Case("lending, 3 rules", features, rules, found)
+    return Case("the lending table", features, rules, found)
 
 
 def none_match(count: int = 200, rows: int = 64, seed: int = 7) -> Case:
