@@ -119,7 +119,7 @@ VARIABLES: tuple[Variable, ...] = (
         "INTERLOCK_MASTER_KEY",
         "`HOME/secrets/master.key`",
         "File of the key that protects connection secrets and sensitive features.",
-        "control-plane, worker, shipper, explainer",
+        "router, control-plane, worker, shipper, explainer",
     ),
     Variable(
         "INTERLOCK_BOOTSTRAP_TOKEN",
