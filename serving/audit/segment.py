@@ -36,6 +36,7 @@ from serving.audit.frame import (
     pack_header,
     salt_of,
 )
+from serving.audit.mapped import Segment, release
 from serving.audit.prefault import prefault
 from serving.audit.priority import give_way
 from serving.files import sync_folder
@@ -57,21 +58,6 @@ class RecordTooLarge(AppError):  # noqa: N818 - names the record, not the reacti
     """The record does not fit a segment."""
 
     code = "audit.record_too_large"
-
-
-class _Segment:
-    """One mapped file. ``at`` is the next free offset, ``limit`` where the seal must go at last."""
-
-    __slots__ = ("at", "fd", "frames", "header", "limit", "map", "path")
-
-    def __init__(self, path: Path, header: SegmentHeader, fd: int, mapped: mmap.mmap) -> None:
-        self.path = path
-        self.header = header
-        self.fd = fd
-        self.map = mapped
-        self.at = HEADER_BYTES
-        self.limit = header.size - SEAL_BYTES
-        self.frames = 0
 
 
 def spool_bytes(folder: Path) -> int:
@@ -131,8 +117,8 @@ class SegmentWriter:
         self._gap_first_ns = 0
         self._gap = 0
         self._current = self._create()
-        self._spare: _Segment | None = None
-        self._retired: list[_Segment] = []
+        self._spare: Segment | None = None
+        self._retired: list[Segment] = []
         self._closing = False
         self._wanted = threading.Condition()
         self._creating = threading.Lock()
@@ -225,11 +211,11 @@ class SegmentWriter:
         self._write_gap()
         self._seal()
         for segment in (*self._retired, self._current):
-            _release(segment)
+            release(segment)
         self._retired.clear()
         if self._spare is not None:
             self._spare.path.unlink(missing_ok=True)
-            _release(self._spare)
+            release(self._spare)
             self._spare = None
         self._limit = 0
 
@@ -343,7 +329,7 @@ class SegmentWriter:
                 if self._spare is None and not self._closing:
                     self._wanted.wait(RETRY_S)
 
-    def _sync_retired(self, segment: _Segment) -> None:
+    def _sync_retired(self, segment: Segment) -> None:
         """Put a used file on the disk if anybody counts on that, then let go of it."""
         try:
             if self._forced:
@@ -353,9 +339,9 @@ class SegmentWriter:
             self._unsynced = error
         with self._wanted:
             self._retired.remove(segment)
-        _release(segment)
+        release(segment)
 
-    def _try_create(self) -> _Segment | None:
+    def _try_create(self) -> Segment | None:
         try:
             segment = self._create()
         except SpoolFull as error:
@@ -364,7 +350,7 @@ class SegmentWriter:
         self.full_reason = ""
         return segment
 
-    def _create(self) -> _Segment:
+    def _create(self) -> Segment:
         """Make a file that cannot run out of room: allocated, mapped, faulted in, locked."""
         used = spool_bytes(self.folder)
         if used + self._segment_bytes > self._spool_limit_bytes:
@@ -393,9 +379,4 @@ class SegmentWriter:
             os.close(fd)
             draft.unlink(missing_ok=True)
             raise SpoolFull(f"{error.strerror or error}", at=str(self.folder)) from error
-        return _Segment(path, header, fd, mapped)
-
-
-def _release(segment: _Segment) -> None:
-    segment.map.close()
-    os.close(segment.fd)
+        return Segment(path, header, fd, mapped)
