@@ -44,3 +44,7 @@ SELECT number, recipe, state, score, metrics, duration_ms, libraries, snapshot, 
 FROM trials WHERE run = $1
 ORDER BY (state = 'complete') DESC, score DESC NULLS LAST, number
 OFFSET $2 LIMIT $3
+
+-- name: find_owner
+-- Of a service account; null for a person.
+SELECT owner FROM users WHERE email = $1

@@ -92,3 +92,9 @@ async def trials(connection: Connection, run: UUID, skip: int, limit: int) -> li
     """Trials, best first."""
     rows = await connection.fetch(_SQL["leaderboard"], run, skip, limit)
     return [msgspec.convert(dict(row), Trial) for row in rows]
+
+
+async def find_owner(connection: Connection, email: str) -> str | None:
+    """Who answers for a service account; None for a person."""
+    owner: str | None = await connection.fetchval(_SQL["find_owner"], email)
+    return owner

@@ -64,7 +64,7 @@ async def run(task: Task) -> dict[str, Any]:
         found = await search(task, order, loaded, split)
         recipe = found.recipe
     fitted = fit_recipe(task, order, recipe, loaded, split)
-    built, document = package(task, fitted)
+    built, document = package(task, fitted, await contributors(task))
     task.progress(0.96, "registering")
     await register(task, fitted, built, document)
     task.note(f"package {built.digest}")
@@ -197,8 +197,23 @@ def lineage_of(fitted: Fitted, trained_by: str) -> dict[str, Any]:
     }
 
 
-def package(task: Task, fitted: Fitted) -> tuple[Any, bytes]:
+async def contributors(task: Task) -> tuple[str, ...]:
+    """Who worked on it: whoever asked for it and, behind a service account, its owner.
+
+    The manifest carries them to the routers, which refuse the approval of any of them.
+    """
+    async with task.transaction() as connection:
+        owner = await store.find_owner(connection, task.claim.created_by)
+    return (task.claim.created_by,) if owner is None else (task.claim.created_by, owner)
+
+
+def package(task: Task, fitted: Fitted, people: tuple[str, ...]) -> tuple[Any, bytes]:
     """Build, sign and publish the package; answers what was built and its manifest's bytes.
+
+    Args:
+        task: the job.
+        fitted: what was trained.
+        people: contributors for the manifest.
 
     Raises:
         ParityError: the export does not answer as the fitted pipeline.
@@ -226,7 +241,7 @@ def package(task: Task, fitted: Fitted) -> tuple[Any, bytes]:
             version=order.version,
             recipe=fitted.recipe,
             lineage=lineage_of(fitted, task.claim.created_by),
-            contributors=(task.claim.created_by,),
+            contributors=people,
             metrics=fitted.figures,
             out_dir=out,
             positive=loaded.manifest.favourable,

@@ -112,6 +112,25 @@ async def test_run_leaves_a_signed_validated_version_with_reports(
     assert {"validation", "parity"} <= {row["name"] for row in rows}
 
 
+async def test_owner_of_a_service_account_stands_in_the_manifest_that_routers_read(
+    dan, staff, worker_settings
+):
+    admin = staff["admin"]
+    body = {"name": "nightly", "owner": dan.email, "role": "data_scientist"}
+    robot = await admin.post("/services", body)
+    made = await admin.post(f"/services/{robot['email']}/tokens", {"name": "ci"})
+    account = type(dan)(dan.house, robot["email"], dan.key)
+    account.token = made["token"]
+    answer = await account.call("POST", "/runs", order())
+    assert answer.status == 202, answer.raw
+    async with working(worker_settings):
+        run, _ = await follow(account, answer.body["id"])
+    assert run["state"] == "succeeded", run
+    folder = ArtifactStore.open(worker_settings.artifact_store).fetch(run["package"])
+    manifest = read_package(folder, expected_digest=run["package"]).manifest
+    assert manifest.contributors == (robot["email"], dan.email)
+
+
 async def test_failed_run_says_why_and_the_next_version_gets_a_new_number(dan, worker_settings):
     bad = await dan.call("POST", "/runs", order(recipe=recipe(C=-1.0)))
     good = await dan.call("POST", "/runs", order())
