@@ -24,14 +24,9 @@ from router.errors import BodyError, DeadlineError, FeaturesError, ScoringError
 from router.explained import explained
 from router.explaining import ADVERSE, wish_of
 from router.problem import document, status_of, without_values
+from router.settled import Settled, Trail, uuid_text
 from router.wire.native import Row
 from serving.audit.record import SCHEMA_VERSION, AuditRecord, encode_record
-
-Trail = tuple[str, int, int, str | None, str | None]
-"""Key id, wall clock at receipt (ns), performance counter then (ns), traceparent, idempotency."""
-Settled = tuple[bytes, Arm, Any, bytes, str | None, str | None, bytes]
-"""Record id, arm, model outputs (None without a model), their JSON, decision, its rule, the end of
-the native answer."""
 
 RECORDED = frozenset({422, 499, 500, 504})
 _json = msgspec.json.Encoder().encode
@@ -360,12 +355,6 @@ def unknown_rule(rule: str) -> FeaturesError:
             )
         ]
     )
-
-
-def uuid_text(record_id: bytes) -> bytes:
-    """A record's id as answers show it."""
-    text = record_id.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}".encode()
 
 
 def native_answer(row: Row, settled: Settled) -> bytes:

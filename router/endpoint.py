@@ -19,6 +19,7 @@ from router.errors import BodyError, FeaturesError
 from router.outputs import Out
 from router.release.spec import Policies, ReleaseContent
 from router.wire.native import Row
+from router.wire.v2_known import Known
 from router.wire.v2_shapes import V2Plan
 
 RouteFunction = Callable[[Any, Any, int], int]
@@ -82,6 +83,7 @@ class Endpoint(Struct, frozen=True, eq=False):
         encode_outputs: JSON of the outputs.
         models: loaded models by name.
         v2: its tensors in the Open Inference Protocol.
+        known: one-row requests of that protocol which came before.
         inline: every model is cheap enough to score on the event loop.
         readers: rules that test each feature, by its name.
     """
@@ -103,6 +105,7 @@ class Endpoint(Struct, frozen=True, eq=False):
     encode_outputs: Callable[[Out], bytes]
     models: Mapping[str, Any]
     v2: V2Plan
+    known: Known
     inline: bool = True
     readers: Mapping[str, tuple[str, ...]] = {}
 

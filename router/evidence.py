@@ -7,8 +7,9 @@ import copy
 import time
 from typing import TYPE_CHECKING, Any
 
-from router.decide import Decider, Trail
+from router.decide import Decider
 from router.head import Head
+from router.settled import Trail
 from serving.audit.parts import About, Stored, note_part, store_part
 from serving.audit.record import AuditRecord, decode_record
 

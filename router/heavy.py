@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from compiler.errors import AppError
 from router.arms import Arm
-from router.decide import Decider, Settled, Trail
+from router.decide import Decider
 from router.desk import Desk
 from router.endpoint import DECODING, Endpoint
 from router.errors import AbandonedError, DeadlineError
+from router.settled import Settled, Trail
 from router.wire.native import Row
 from serving.batching.batcher import Call, MicroBatcher
 from serving.batching.batcher import DeadlineError as BatchDeadlineError

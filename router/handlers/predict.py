@@ -6,12 +6,13 @@ import time
 
 import msgspec
 
-from router.decide import Decider, Settled, Trail, native_answer
+from router.decide import Decider, native_answer
 from router.endpoint import DECODING
 from router.head import Head
 from router.heavy import HeavyDecider
 from router.later import Later
 from router.plane import Answer, Plane, Soon
+from router.settled import Settled, Trail
 from router.wire.native import Row, decode_row, decode_rows
 
 _perf = time.perf_counter_ns

@@ -17,7 +17,6 @@ from msgspec import Raw, Struct
 
 from compiler.errors import AppError
 from router.app import Receive, Send, send_answer
-from router.decide import Settled, uuid_text
 from router.endpoint import DECODING
 from router.errors import BodyError, ShedError, TooLargeError
 from router.evidence import Evidence, evidence_of
@@ -25,6 +24,7 @@ from router.head import Head
 from router.heavy import HeavyDecider
 from router.plane import Plane
 from router.problem import ProblemDocument, document
+from router.settled import Settled, uuid_text
 from router.wire.csv_rows import CsvReader
 from router.wire.native import Row, decode_row, shape_error
 from serving.batching.batcher import QueueFullError

@@ -28,6 +28,7 @@ from router.outputs import output_encoder
 from router.release.disk import FeedRelease
 from router.release.spec import ModelRef, ReleaseContent
 from router.release.verify import read_bundle, verify_model_approval, verify_release
+from router.wire.v2_known import Known
 from router.wire.v2_shapes import v2_plan
 from serving.batching.batcher import MicroBatcher
 from serving.explain.inline import inline_explainer
@@ -197,7 +198,7 @@ def assemble(
     for arm in arms:
         for each in (arm,) if isinstance(arm, Arm) else arm.arms:
             each.bind_head(content.endpoint, content.number)
-    durability = content.policies.durability
+    durability, plan = content.policies.durability, v2_plan(content)
     return Endpoint(
         content=content,
         digest=digest,
@@ -215,7 +216,8 @@ def assemble(
         rejected=lambda reason: tail_of("reject", None, durability, reason),
         encode_outputs=output_encoder(content.output),
         models=models,
-        v2=v2_plan(content),
+        v2=plan,
+        known=Known(content, plan),
         inline=not heavy,
         readers=_readers(routing, deciding),
     )

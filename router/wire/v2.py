@@ -123,7 +123,7 @@ def read_rows(call: InferRequest, tail: bytes, plan: V2Plan, max_rows: int) -> l
     Raises:
         BodyError: tensors that are not the endpoint's, or not of one batch size.
     """
-    shared = _shared(call.parameters)
+    shared = shared_row(call.parameters)
     row = single_row(call.inputs, tail, plan.columns, shared)
     if row is not None:
         return [row]
@@ -149,7 +149,7 @@ def read_rows(call: InferRequest, tail: bytes, plan: V2Plan, max_rows: int) -> l
     return rows
 
 
-def _shared(parameters: Parameters) -> Row:
+def shared_row(parameters: Parameters) -> Row:
     """What the parameters of a request say about every row."""
     row = Row(Raw(b"{}"))
     context = {}

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from router.decide import Settled, uuid_text
 from router.errors import BodyError
 from router.release.spec import ReleaseContent
+from router.settled import Settled, uuid_text
 from router.wire.v2 import BINARY_SIZE, InferRequest, Parameters
 from router.wire.v2_shapes import OutputTensor, V2Plan
 from router.wire.v2_tensor import to_raw
 
+Chosen = Sequence[tuple[OutputTensor, bool]]
+"""Outputs to give, each with whether it is binary."""
+Writer = Callable[[Settled], tuple[bytes, int | None]]
+"""Body of an answer and the bytes of its JSON part (None when all of it is JSON)."""
 NAN = float("nan")
 _encode = msgspec.json.Encoder().encode
 
@@ -64,19 +68,19 @@ def choose_outputs(call: InferRequest, plan: V2Plan) -> list[tuple[OutputTensor,
 def encode_answer(
     call: InferRequest,
     content: ReleaseContent,
-    chosen: Sequence[tuple[OutputTensor, bool]],
+    chosen: Chosen,
     settled: Sequence[Settled],
 ) -> tuple[bytes, int | None]:
     """Body of an answer and the bytes of its JSON part (None when all of it is JSON)."""
     if len(settled) == 1:
-        return _encode_one(call, content, chosen, settled[0])
+        return one_writer(call, content, chosen)(settled[0])
     return encode_general(call, content, chosen, settled)
 
 
 def encode_general(
     call: InferRequest,
     content: ReleaseContent,
-    chosen: Sequence[tuple[OutputTensor, bool]],
+    chosen: Chosen,
     settled: Sequence[Settled],
 ) -> tuple[bytes, int | None]:
     """An answer of any number of rows."""
@@ -105,48 +109,53 @@ def encode_general(
     return b"".join((encoded, *tails)), len(encoded)
 
 
-def _encode_one(
-    call: InferRequest,
-    content: ReleaseContent,
-    chosen: Sequence[tuple[OutputTensor, bool]],
-    settled: Settled,
-) -> tuple[bytes, int | None]:
-    """The same bytes for one row, put together from parts that never change."""
-    outputs, tails = [], []
-    one = (settled,)
+def one_writer(call: InferRequest, content: ReleaseContent, chosen: Chosen) -> Writer:
+    """What writes the answer of one row: the same bytes, from parts that never change."""
+    name = b"" if call.id is UNSET else b',"id":' + _encode(call.id)
+    before = b'{"model_name":%b,"model_version":"%d","outputs":[' % (
+        _encode(content.endpoint),
+        content.number,
+    )
+    behind = b']%b,"parameters":{"durability":"%b","decision_id":"' % (
+        name,
+        content.policies.durability.encode(),
+    )
+    parts = []
     for tensor, binary in chosen:
-        values = _OUTPUT[tensor.name](one, tensor)
-        if binary:
+        word = b'%b,"parameters":{"binary_data_size":' if binary else b'%b,"data":'
+        parts.append((before + word % tensor.one, tensor, _OUTPUT[tensor.name], binary))
+        before = b"},"
+    behind = (b"}" if parts else before) + behind
+    any_binary = any(binary for _, binary in chosen)
+
+    def write(settled: Settled) -> tuple[bytes, int | None]:
+        one = (settled,)
+        pieces, tails = [], []
+        for text, tensor, read, binary in parts:
+            values = read(one, tensor)
+            pieces.append(text)
+            if not binary:
+                pieces.append(_encode(values))
+                continue
             raw = (
                 tensor.pack(*values) if tensor.pack is not None else to_raw(tensor.datatype, values)
             )
             tails.append(raw)
-            outputs.append(b'%b,"parameters":{"binary_data_size":%d}}' % (tensor.one, len(raw)))
-        else:
-            outputs.append(b'%b,"data":%b}' % (tensor.one, _encode(values)))
-    name = b"" if call.id is UNSET else b',"id":' + _encode(call.id)
-    encoded = b'{"model_name":%b,"model_version":"%d","outputs":[%b]%b,"parameters":{%b}}' % (
-        _encode(content.endpoint),
-        content.number,
-        b",".join(outputs),
-        name,
-        _one_facts(settled, content.policies.durability),
-    )
-    if not tails:
-        return encoded, None
-    return b"".join((encoded, *tails)), len(encoded)
+            pieces.append(b"%d}" % len(raw))
+        pieces += (behind, uuid_text(settled[0]), _one_facts(settled))
+        if not any_binary:
+            return b"".join(pieces), None
+        size = sum(map(len, pieces))
+        return b"".join(pieces + tails), size
+
+    return write
 
 
-def _one_facts(settled: Settled, durability: str) -> bytes:
-    """Members of the parameters of one row."""
-    record_id, arm, _, _, decision, decision_rule, _ = settled
-    fixed = _fixed_facts(
+def _one_facts(settled: Settled) -> bytes:
+    """The end of an answer: which leaf answered."""
+    _, arm, _, _, decision, decision_rule, _ = settled
+    return _fixed_facts(
         arm.rule, arm.model, arm.version, arm.name, decision, decision_rule, arm.reason
-    )
-    return b'"durability":"%b","decision_id":"%b"%b' % (
-        durability.encode(),
-        uuid_text(record_id),
-        fixed,
     )
 
 
@@ -156,7 +165,7 @@ def _fixed_facts(*values: str | int | None) -> bytes:
     found = dict(zip(_FACTS, values, strict=True))
     found["variant"] = found["variant"] or None
     given = {name: value for name, value in found.items() if value is not None}
-    return b"," + _encode(given)[1:-1] if given else b""
+    return b'",' + _encode(given)[1:] + b"}" if given else b'"}}'
 
 
 _FACTS = ("rule", "model", "version", "variant", "decision", "decision_rule", "reason")

@@ -59,6 +59,7 @@ class Column(Struct, frozen=True):
         datatype: datatype that metadata states.
         bit: its own bit, to see that no feature comes twice.
         readers: how one value is read from binary data, by datatype.
+        values: words of an enum.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Column(Struct, frozen=True):
     datatype: str
     bit: int
     readers: dict[str, Reader]
+    values: tuple[str, ...] = ()
 
 
 class OutputTensor(Struct, frozen=True):
@@ -146,6 +148,7 @@ def _column(name: str, feature: Feature, bit: int) -> Column:
         DATATYPE[feature.type],
         bit,
         readers(key, feature, accepted),
+        feature.values,
     )
 
 

@@ -42,7 +42,7 @@ def readers(key: bytes, feature: Feature, accepted: frozenset[str]) -> dict[str,
     """
     found: dict[str, Reader] = {}
     if "BYTES" in accepted:
-        found["BYTES"] = _text_reader(key, feature.values)
+        found["BYTES"] = text_reader(feature.values, key)
     if "BOOL" in accepted:
         found["BOOL"] = _bool_reader(key)
     for datatype, size in _WHOLES.items():
@@ -54,8 +54,13 @@ def readers(key: bytes, feature: Feature, accepted: frozenset[str]) -> dict[str,
     return found
 
 
-def _text_reader(key: bytes, words: tuple[str, ...]) -> Reader:
-    """The words of an enum are known beforehand: their members are looked up."""
+def text_reader(words: tuple[str, ...], key: bytes = b"") -> Reader:
+    """How a text is read; the words of an enum are known beforehand and looked up.
+
+    Args:
+        words: of the enum, empty for any text.
+        key: written before it.
+    """
     known = {
         len(word.encode()).to_bytes(LENGTH_BYTES, "little") + word.encode(): key + _json(word)
         for word in words

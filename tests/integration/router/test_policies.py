@@ -9,13 +9,14 @@ import msgspec
 import pytest
 
 from compiler.schema import Feature
-from router.decide import Decider, Settled, native_answer
+from router.decide import Decider, native_answer
 from router.desk import Desk
 from router.errors import FeaturesError, ShedError
 from router.metrics.slots import Counters, sum_files
 from router.problem import status_of
 from router.release.build import assemble
 from router.release.spec import Policies, ReleaseContent
+from router.settled import Settled
 from router.subject import SubjectHasher
 from router.wire.native import decode_row
 from serving.audit.frame import RECORD

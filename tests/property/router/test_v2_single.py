@@ -106,7 +106,7 @@ def general(head: bytes, tail: bytes) -> Any:
 def test_short_way_reads_what_the_general_way_reads(made: tuple[bytes, bytes]) -> None:
     head, tail = made
     call = v2.decode_request(head)
-    row = single_row(call.inputs, tail, PLAN.columns, v2._shared(call.parameters))
+    row = single_row(call.inputs, tail, PLAN.columns, v2.shared_row(call.parameters))
     if row is None:
         return  # it is for the general way
     found = msgspec.json.decode(bytes(row.features))
@@ -137,7 +137,7 @@ def test_plain_binary_rows_take_the_short_way(names: list[str], data: st.DataObj
             {"name": name, "shape": [1, 1], "datatype": column.datatype, "parameters": given_size}
         )
     call = v2.decode_request(msgspec.json.encode({"inputs": tensors}))
-    row = single_row(call.inputs, tail, PLAN.columns, v2._shared(call.parameters))
+    row = single_row(call.inputs, tail, PLAN.columns, v2.shared_row(call.parameters))
     assert row is not None
     assert list(msgspec.json.decode(bytes(row.features))) == names
 
