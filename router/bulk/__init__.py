@@ -1,0 +1,1 @@
+"""Bulk jobs: the same routes and models over files, resumable, with evidence."""
