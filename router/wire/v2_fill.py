@@ -15,12 +15,13 @@ from typing import Any
 import msgspec
 
 from router.wire.v2_shapes import Column
-from router.wire.v2_single import text_reader
+from router.wire.v2_single import known_texts, text_reader
 
 Fill = Callable[[list[bytes], bytes], bytes | None]
 """Values (or sizes of texts) and binary data to features; None when they need a closer look."""
 
 PACKED = {"INT64": "q", "INT32": "i", "FP64": "d", "FP32": "f", "BOOL": "?"}
+WHOLE = frozenset({"INT64", "INT32"})
 _json = msgspec.json.Encoder().encode
 _AMISS = (TypeError, ValueError, struct.error)
 """What a value raises that does not fit its place; the general way then says what is wrong."""
@@ -28,7 +29,7 @@ _AMISS = (TypeError, ValueError, struct.error)
 
 def fill_json(columns: Sequence[Column]) -> Fill:
     """For values in JSON, which stand in the features as they came."""
-    layout = _layout(columns)
+    layout = _layout(columns, [b"%b"] * len(columns))
 
     def fill(values: list[bytes], _: bytes) -> bytes | None:
         try:
@@ -50,7 +51,8 @@ def fill_binary(columns: Sequence[Column], datatypes: Sequence[str]) -> Fill | N
     """
     if any(each != "BYTES" and each not in PACKED for each in datatypes):
         return None
-    space: dict[str, Any] = {"layout": _layout(columns), "amiss": _AMISS}
+    signs = [b"%d" if each in WHOLE else b"%b" for each in datatypes]
+    space: dict[str, Any] = {"layout": _layout(columns, signs), "amiss": _AMISS}
     body, values = ["at = 0"], []
     sizes = [f"z{place}" for place, each in enumerate(datatypes) if each == "BYTES"]
     named = list(enumerate(zip(columns, datatypes, strict=True)))
@@ -58,17 +60,14 @@ def fill_binary(columns: Sequence[Column], datatypes: Sequence[str]) -> Fill | N
         members = list(group)
         for place, (column, datatype) in members:
             name = f"f{place}"
+            values.append(f"v{place}" if is_text or datatype in WHOLE else f"{name}(v{place})")
             if is_text:
-                space[name] = text_reader(column.values)
-                values.append(f"v{place}")
-                body += [
-                    f"end = at + int(z{place})",
-                    f"v{place} = {name}(tail[at:end])",
-                    "at = end",
-                ]
+                space[f"known{place}"] = known_texts(column.values).get
+                space[name] = text_reader(())
+                body += [f"end = at + int(z{place})", "raw = tail[at:end]", "at = end"]
+                body.append(f"v{place} = known{place}(raw) or {name}(raw)")
             else:
                 space[name] = _number(datatype, integral=column.integral)
-                values.append(f"{name}(v{place})")
         if not is_text:
             layout = struct.Struct("<" + "".join(PACKED[datatype] for _, (_, datatype) in members))
             first = members[0][0]
@@ -90,16 +89,16 @@ def fill_binary(columns: Sequence[Column], datatypes: Sequence[str]) -> Fill | N
     return fill
 
 
-def _layout(columns: Sequence[Column]) -> bytes:
-    return b"{%b}" % b",".join(column.key.replace(b"%", b"%%") + b"%b" for column in columns)
+def _layout(columns: Sequence[Column], signs: Sequence[bytes]) -> bytes:
+    """The formatting of a row: for each value, what writes it."""
+    keys = [column.key.replace(b"%", b"%%") for column in columns]
+    return b"{%b}" % b",".join(key + sign for key, sign in zip(keys, signs, strict=True))
 
 
 def _number(datatype: str, *, integral: bool) -> Callable[[Any], bytes | None]:
     """How a number is written; None, which no place takes, for an infinity."""
     if datatype == "BOOL":
         return lambda value: b"true" if value else b"false"
-    if datatype in {"INT64", "INT32"}:
-        return lambda value: b"%d" % value
 
     def real(value: float) -> bytes | None:
         if integral and value.is_integer():

@@ -61,11 +61,7 @@ def text_reader(words: tuple[str, ...], key: bytes = b"") -> Reader:
         words: of the enum, empty for any text.
         key: written before it.
     """
-    known = {
-        len(word.encode()).to_bytes(LENGTH_BYTES, "little") + word.encode(): key + _json(word)
-        for word in words
-    }
-    look_up = known.get
+    look_up = known_texts(words, key).get
 
     def read(raw: bytes) -> bytes | None:
         member = look_up(raw)
@@ -79,6 +75,14 @@ def text_reader(words: tuple[str, ...], key: bytes = b"") -> Reader:
             return None
 
     return read
+
+
+def known_texts(words: tuple[str, ...], key: bytes = b"") -> dict[bytes, bytes]:
+    """Binary texts of words to their JSON, ``key`` before it."""
+    return {
+        len(word.encode()).to_bytes(LENGTH_BYTES, "little") + word.encode(): key + _json(word)
+        for word in words
+    }
 
 
 def _bool_reader(key: bytes) -> Reader:
