@@ -40,6 +40,8 @@ from serving.settings import ShipperSettings
 LOOK_S = 0.2
 """How often the folder is listed for new segments."""
 STATUS_S = 1.0
+AWAY_S = 3.0
+"""A shipper that is told to end waits no longer for a database that is away: the spool is kept."""
 FORGET_TICKS = 30
 GC_THRESHOLDS = (100_000, 20, 20)
 """Rows hold no cycles: with the usual thresholds a batch sets off dozens of full collections."""
@@ -118,7 +120,7 @@ class Shipper:
 
     async def _ship(self) -> None:
         failures = 0
-        drain_until = float("inf")
+        drain_until = away_since = float("inf")
         while True:
             stopping = self._stop.is_set()
             if stopping and drain_until == float("inf"):
@@ -127,11 +129,14 @@ class Shipper:
                 shipped = await self.round(look=stopping)
             except (*TRANSIENT, DeadlineExceeded, LedgerConflict) as error:
                 failures += 1
+                away_since = min(away_since, self._monotonic())
                 await self._recover(error, failures)
                 shipped = -1
             else:
                 failures = 0
-            if stopping and (shipped == 0 or self._monotonic() > drain_until):
+                away_since = float("inf")
+            now = self._monotonic()
+            if stopping and (shipped == 0 or now > drain_until or now - away_since > AWAY_S):
                 return
             await self._pause(shipped, failures)
 

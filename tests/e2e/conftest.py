@@ -104,7 +104,7 @@ def start_stack() -> Iterator[Callable[..., RunningStack]]:
 def wait_for_end() -> Callable[[int], bool]:
     """Waits until a process that is not our child has ended; whether it did."""
 
-    def wait(pid: int, timeout_s: float = 60.0) -> bool:
+    def wait(pid: int, timeout_s: float = 15.0) -> bool:
         try:
             handle = os.pidfd_open(pid)
         except ProcessLookupError:

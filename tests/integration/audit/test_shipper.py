@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import asyncpg
 import msgspec
 import pytest
@@ -29,6 +31,23 @@ async def test_every_record_becomes_one_row_and_shipped_segments_are_deleted(
     await drain(settings)
     assert sorted(await stored_ids(database_url)) == sorted(source.acknowledged)
     assert list((source.root / "n1").glob("*.seg")) == []
+
+
+async def test_shipper_that_ends_does_not_wait_for_a_database_that_is_gone(
+    source, settings, database_url
+):
+    writer = source.writer()
+    source.append(writer, 5)
+    writer.close()
+    nobody = "postgresql://nobody@127.0.0.1:1/nothing"
+    seconds = itertools.count()
+    shipper = await drain(
+        msgspec.structs.replace(settings, database_url=nobody, drain_s=1e9),
+        monotonic=lambda: float(next(seconds)),
+    )
+    assert shipper.status.failures >= 1
+    await drain(settings)
+    assert sorted(await stored_ids(database_url)) == sorted(source.acknowledged)
 
 
 async def test_row_carries_the_record(source, settings, database_url):
