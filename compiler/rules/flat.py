@@ -27,6 +27,10 @@ class Step(Struct, frozen=True):
     index: int
     inner: Cascade | None = None
 
+    def leaves(self) -> range:
+        """Indices of the consequents that the rule leads to."""
+        return range(self.index, (self.index if self.inner is None else self.inner.default) + 1)
+
 
 class Cascade(Struct, frozen=True):
     """Steps in order, and the index of the default."""

@@ -78,9 +78,14 @@ def test_missing_value_is_a_gap_of_its_own():
     assert found.example == {}
 
 
-def test_rules_that_agree_do_not_overlap():
-    assert not findings("IF amount > 5 THEN a ELSE IF score > 700 THEN a ELSE b", "overlap")
+def test_overlap_is_a_warning_where_the_rules_disagree_and_one_note_where_they_agree():
+    (found,) = findings("IF amount > 5 THEN a ELSE IF score > 700 THEN a ELSE b", "overlap")
+    assert found.level == "note"
+    agree = "IF amount > 5 THEN a ELSE IF score > 700 THEN a ELSE IF ratio > 1 THEN a ELSE b"
+    (found,) = findings(agree, "overlap")
+    assert "2 more pairs" in found.message
     (found,) = findings("IF amount > 5 THEN a ELSE IF score > 700 THEN b ELSE c", "overlap")
+    assert found.level == "warning"
     assert found.example["amount"] > 5
     assert found.example["score"] > 700
 
