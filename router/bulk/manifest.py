@@ -20,6 +20,8 @@ from router.bulk.errors import ManifestError
 
 FORMAT = "interlock/bulk/v1"
 FILE = "_manifest.jsonl"
+JOB_FILE = "_job.jsonl"
+"""The job line that all shards share; who comes first writes it."""
 SUCCESS = "_SUCCESS"
 
 

@@ -84,6 +84,10 @@ class Output(ABC):
         """Write a small file; it appears whole."""
 
     @abstractmethod
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a small file unless there is one; whether it was written."""
+
+    @abstractmethod
     def append(self, name: str, line: UnitLine) -> None:
         """Add a line to a manifest and return when it will survive."""
 
@@ -112,7 +116,7 @@ class LocalInputs(Inputs):
             anchor = Path(path.anchor or ".")
             paths = [each.resolve() for each in anchor.glob(str(path.relative_to(path.anchor)))]
             paths = [each for each in paths if each.is_file() and known_format(each.name)]
-            self._root = Path(os.path.commonpath([each.parent for each in paths] or ["/"]))
+            self._root = Path(os.path.commonpath([each.parent for each in paths] or [anchor]))
             found = sorted(str(each.relative_to(self._root)) for each in paths)
         self.names = tuple(found)
         if not found:
@@ -201,6 +205,20 @@ class LocalOutput(Output):
         except OSError as error:
             draft.unlink(missing_ok=True)
             raise _unwritable(self.root / name, error) from error
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Link a finished draft: the first of several machines wins."""
+        draft = self.scratch / f"{name}.{os.getpid()}"
+        try:
+            draft.write_bytes(data)
+            os.link(draft, self.root / name)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise _unwritable(self.root / name, error) from error
+        finally:
+            draft.unlink(missing_ok=True)
+        return True
 
     def append(self, name: str, line: UnitLine) -> None:
         """Append and force; half a line is taken off again."""
