@@ -43,7 +43,7 @@ class S3Blobs(BlobStore):
 
     def put(self, name: str, file: Path) -> None:
         """Upload in pieces; visible when the last one is there."""
-        _run(self._guarded(self._put(self._key(name), file)))
+        run_alone(self._guarded(self._put(self._key(name), file)))
 
     def fetch(self, name: str, folder: Path) -> Path:
         """Download into a draft, then rename it to the last word of the name."""
@@ -52,7 +52,7 @@ class S3Blobs(BlobStore):
         handle, draft = tempfile.mkstemp(prefix=".fetch-", dir=folder)
         try:
             with os.fdopen(handle, "wb") as file:
-                _run(self._guarded(self._fetch(name, file)))
+                run_alone(self._guarded(self._fetch(name, file)))
             Path(draft).replace(target)
         finally:
             Path(draft).unlink(missing_ok=True)
@@ -143,7 +143,7 @@ class S3Blobs(BlobStore):
                     await asyncio.to_thread(file.write, chunk)
 
 
-def _run(work: Coroutine[Any, Any, Result]) -> Result:
+def run_alone(work: Coroutine[Any, Any, Result]) -> Result:
     """Run to the end on a loop of its own, whatever the caller's thread."""
     with ThreadPoolExecutor(1, thread_name_prefix="blobs") as pool:
         return pool.submit(asyncio.run, work).result()
