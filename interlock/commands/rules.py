@@ -25,6 +25,7 @@ from compiler.rules.pipeline import compile_rules
 from compiler.rules.places import excerpt
 from compiler.schema import FeatureMap, OutputSchema
 from interlock.commands.rules_convert import convert
+from interlock.commands.rules_diff import diff
 from interlock.commands.rules_import import import_rules
 
 REFUSED = 2
@@ -84,6 +85,7 @@ def rules() -> None:
 
 rules.add_command(import_rules)
 rules.add_command(convert)
+rules.add_command(diff)
 
 
 @rules.command()
@@ -136,9 +138,9 @@ def evaluate(
     Example: interlock rules eval table.txt --schema schema.json --input rows.ndjson
     """
     compiled = load(file, schema, kind)
-    now_us = _now_us(now)
+    now_us = now_micros(now)
     encode = msgspec.json.Encoder().encode
-    for batch in _batches(read_rows(rows, compiled.features)):
+    for batch in batches(read_rows(rows, compiled.features)):
         for line in route_rows(compiled, batch, engine, now_us):
             sys.stdout.buffer.write(encode(line) + b"\n")
 
@@ -157,7 +159,7 @@ def explain(
     """
     compiled = load(file, schema, kind)
     row = _one_row(rows, compiled.features)
-    told = compiled.explain(row, _now_us(now))
+    told = compiled.explain(row, now_micros(now))
     route = answer(compiled, told.index, row)
     if as_json:
         click.echo(msgspec.json.encode({**route, "unknown": told.unknown, "rules": told.rules}))
@@ -335,7 +337,7 @@ def _one_row(text: str, features: FeatureMap) -> dict[str, Any]:
     raise _bad_row(Path(text), 1, "got an empty file")
 
 
-def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+def batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     """Rows in groups; what came before a bad row is still routed."""
     batch: list[dict[str, Any]] = []
     try:
@@ -350,7 +352,12 @@ def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     yield batch
 
 
-def _now_us(text: str | None) -> int:
+def now_micros(text: str | None) -> int:
+    """Microseconds of an RFC 3339 time; of the present without one.
+
+    Raises:
+        ProblemsError: not such a time.
+    """
     if text is None:
         return time.time_ns() // 1000
     from datetime import datetime
