@@ -31,6 +31,7 @@ _TRUTH: dict[frozenset[bool | None], str] = {
     frozenset({False, None}): "{} is not true",
     frozenset({True, False}): "{} is not unknown",
 }
+WHOLE = 1e15
 MAX_CELLS = 20_000
 """Larger sets are described by an example alone."""
 
@@ -126,9 +127,9 @@ class Words:
         present = [code for code in codes if values[code] is not None]
         count = len(values) - missing
         if len(present) == count:
-            return f"{shown} is present"
+            return f"{shown} IS NOT NULL"
         if not present:
-            return f"{shown} is missing"
+            return f"{shown} IS NULL"
         text = (
             self._words(shown, feature, values[:count], present, name)
             if feature.type in {"bool", "enum", "string"}
@@ -137,7 +138,7 @@ class Words:
             )
         )
         if gone:
-            return f"({text} OR {shown} is missing)"
+            return f"({text} OR {shown} IS NULL)"
         return f"({text})" if " OR " in text else text
 
     def _words(
@@ -151,28 +152,24 @@ class Words:
         else:
             equal, within = "=", "IN"
         if len(codes) == 1:
-            return f"{shown} {equal} {print_value(values[codes[0]])}"
-        return f"{shown} {within} ({', '.join(print_value(values[code]) for code in codes)})"
+            return f"{shown} {equal} {_literal(values[codes[0]])}"
+        return f"{shown} {within} ({', '.join(_literal(values[code]) for code in codes)})"
 
     def _run(self, shown: str, name: str, values: list[Any], low: int, high: int) -> str:
         """Neighbouring cells of an ordered domain as bounds."""
         points = self._points[name]
         if low == high and values[low] in points:
-            return f"{shown} = {print_value(values[low])}"
+            return f"{shown} = {_literal(values[low])}"
         first = last = ""
         if low > 0:
             at_point = values[low] in points
             first = (
-                f">= {print_value(values[low])}"
-                if at_point
-                else (f"> {print_value(values[low - 1])}")
+                f">= {_literal(values[low])}" if at_point else (f"> {_literal(values[low - 1])}")
             )
         if high < len(values) - 1:
             at_point = values[high] in points
             last = (
-                f"<= {print_value(values[high])}"
-                if at_point
-                else (f"< {print_value(values[high + 1])}")
+                f"<= {_literal(values[high])}" if at_point else (f"< {_literal(values[high + 1])}")
             )
         return " AND ".join(f"{shown} {bound}" for bound in (first, last) if bound)
 
@@ -182,6 +179,13 @@ class Words:
         text = f"({print_condition(leaf)})"
         found = frozenset(value if value is None else value != negated for value in values)
         return _TRUTH[found].format(text)
+
+
+def _literal(value: Any) -> str:
+    """A literal as people write it: 50000, not 50000.0."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < WHOLE:
+        return str(int(value))
+    return print_value(value)
 
 
 def _runs(codes: list[int]) -> list[tuple[int, int]]:

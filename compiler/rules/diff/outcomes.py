@@ -10,12 +10,17 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
 from compiler.rules import ast
 from compiler.rules.places import without_places
 from compiler.rules.splits import share_moved
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
     from compiler.rules.compiled import CompiledRules
 
 Outcome = tuple[str, Any]
@@ -32,6 +37,19 @@ def outcome_of(rules: CompiledRules, leaf: int) -> Outcome:
 def rule_of(rules: CompiledRules, leaf: int) -> str:
     """Id of the rule of a leaf."""
     return rules.ids[-1 - leaf] if leaf < 0 else rules.ids[leaf]
+
+
+def by_leaves(
+    before: NDArray[np.int16], after: NDArray[np.int16]
+) -> Iterator[tuple[int, int, NDArray[np.intp]]]:
+    """Rows by the two leaves that decide them: old leaf, new leaf, their rows in order."""
+    keys = before.astype(np.int64) * (1 << 32) + after
+    order = np.argsort(keys, kind="stable")
+    starts = np.flatnonzero(np.diff(keys[order], prepend=keys[order[:1]] - 1))
+    ends = [*starts[1:].tolist(), len(keys)]
+    for start, end in zip(starts.tolist(), ends[: len(starts)], strict=True):
+        rows = order[start:end]
+        yield int(before[rows[0]]), int(after[rows[0]]), rows
 
 
 def words_of(outcome: Outcome) -> str:

@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from msgspec import Struct
 
 from compiler.rules import ast
-from compiler.rules.diff.outcomes import outcome_of, rule_of, words_of
+from compiler.rules.diff.outcomes import by_leaves, outcome_of, rule_of, words_of
 from compiler.rules.diff.report import Side
 from compiler.rules.splits import assign
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from compiler.rules.compiled import CompiledRules
@@ -100,17 +100,13 @@ def _moves(
     row: Callable[[int], Mapping[str, Any]],
 ) -> Iterable[tuple[tuple[Side, Side], list[int]]]:
     """Rows by what both tables did with them, where that differs."""
-    keys = before.astype(np.int64) * (1 << 32) + after
-    distinct, places, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    order = np.argsort(places.reshape(-1), kind="stable")
-    for rows in np.split(order, np.cumsum(counts)[:-1]) if len(distinct) else ():
-        leaves = int(before[rows[0]]), int(after[rows[0]])
-        first, second = outcome_of(old, leaves[0]), outcome_of(new, leaves[1])
+    for leaf, other, rows in by_leaves(before, after):
+        first, second = outcome_of(old, leaf), outcome_of(new, other)
         if first == second:
             continue
         sides = (
-            Side(rule_of(old, leaves[0]), words_of(first)),
-            Side(rule_of(new, leaves[1]), words_of(second)),
+            Side(rule_of(old, leaf), words_of(first)),
+            Side(rule_of(new, other), words_of(second)),
         )
         if not any(isinstance(each[1], ast.SplitConsequent) for each in (first, second)):
             yield sides, rows.tolist()

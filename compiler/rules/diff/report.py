@@ -18,7 +18,7 @@ from msgspec import Struct
 from compiler.errors import AppError
 from compiler.rules.diff.boxes import MAX_CELLS, Words, boxes_of
 from compiler.rules.diff.joint import comparable, joint_scope, schema_changes
-from compiler.rules.diff.outcomes import Outcome, moved, outcome_of, rule_of, words_of
+from compiler.rules.diff.outcomes import Outcome, by_leaves, moved, outcome_of, rule_of, words_of
 from compiler.rules.diff.pair import Pair
 
 if TYPE_CHECKING:
@@ -178,16 +178,11 @@ def _differing(
     decided: tuple[NDArray[np.int16], NDArray[np.int16]], same: Any
 ) -> dict[tuple[int, int], NDArray[np.intp]]:
     """Rows by the pair of leaves that decide them, where the outcomes differ."""
-    before, after = (each.astype(np.int64) for each in decided)
-    keys = (before << 32) + (after + (1 << 31))
-    order = np.argsort(keys, kind="stable")
-    distinct, starts = np.unique(keys[order], return_index=True)
-    found = {}
-    for key, rows in zip(distinct.tolist(), np.split(order, starts[1:]), strict=True):
-        pair = key >> 32, (key & 0xFFFFFFFF) - (1 << 31)
-        if not same(*pair):
-            found[pair] = rows
-    return found
+    return {
+        (before, after): rows
+        for before, after, rows in by_leaves(*decided)
+        if not same(before, after)
+    }
 
 
 def _region(
