@@ -132,7 +132,10 @@ def _show(found: TableDiff | None, refusal: str) -> None:
     if found.why:
         click.echo(f"  {found.why}")
     rows = f" and {found.examples:,} drawn rows" if found.examples else ""
-    click.echo(f"  looked at {found.searched:,} combinations of values{rows}")
+    if found.searched:
+        click.echo(f"  looked at {found.searched:,} combinations of values{rows}")
+    else:
+        click.echo("  rule by rule: each has a twin with the same condition and consequent")
 
 
 def _show_region(number: int, region: Region) -> None:
