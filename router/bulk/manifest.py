@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from router.bulk.errors import ManifestError
+from router.bulk.formats import Format
 
 FORMAT = "interlock/bulk/v1"
 FILE = "_manifest.jsonl"
@@ -52,7 +53,7 @@ class Job(Struct, frozen=True, tag="job", tag_field="kind"):
     digest: str
     source: str
     inputs: tuple[str, ...]
-    output_format: str
+    output_format: Format
     keys: tuple[str, ...]
     unit_rows: int
     batch_rows: int

@@ -29,8 +29,12 @@ class S3Inputs(Inputs):
             found = {prefix: found[prefix]}
         else:
             self._root = prefix.rstrip("/") + "/" if prefix else ""
-        names = [key.removeprefix(self._root) for key in found if key.startswith(self._root)]
-        self.names = tuple(sorted(name for name in names if _is_input(name)))
+        self._marks = {
+            key.removeprefix(self._root): mark
+            for key, mark in found.items()
+            if key.startswith(self._root) and _is_input(key.removeprefix(self._root))
+        }
+        self.names = tuple(sorted(self._marks))
         if not self.names:
             raise InputError(
                 f"expected objects of rows ({', '.join(SUFFIXES)}), found none",
@@ -43,6 +47,10 @@ class S3Inputs(Inputs):
         if mark is None:
             raise InputError("the object is gone", at=f"{self._bucket.url}/{self._root}{name}")
         return mark
+
+    def listed(self, name: str) -> str:
+        """As the listing has it."""
+        return self._marks[name]
 
     @contextmanager
     def local(self, name: str) -> Iterator[Path]:

@@ -44,6 +44,10 @@ class Inputs(ABC):
             InputError: it is gone.
         """
 
+    def listed(self, name: str) -> str:
+        """The fingerprint of a file when the job was begun."""
+        return self.fingerprint(name)
+
     @abstractmethod
     @contextmanager
     def local(self, name: str) -> Iterator[Path]:
