@@ -18,6 +18,7 @@ from compiler.rules import ast
 from compiler.rules.analyse.cells import cells, is_residual, literals_of
 from compiler.rules.check import field_names
 from compiler.rules.chunks import VectorProgram
+from compiler.rules.explanation import leaves_of
 from compiler.rules.flat import number_leaves
 from compiler.rules.reference import Reader, truth
 from compiler.rules.spans import Line, values_of
@@ -43,6 +44,13 @@ MAX_LITERALS = 1_000_000
 class Grid:
     """Every combination of the cells that some conditions tell apart, or a seeded sample.
 
+    Args:
+        conditions: what tells requests apart.
+        scope: every feature.
+        budget: rows at most.
+        free: tests that cells do not show may be anything, whatever the features are: what holds
+            on all rows is proved, while a row need not exist.
+
     Attributes:
         values: cells by feature; None, for MISSING, comes last.
         complete: every combination is there.
@@ -53,9 +61,21 @@ class Grid:
     Cost: rows x features.
     """
 
-    def __init__(self, conditions: Sequence[ast.Condition], scope: FeatureMap, budget: int) -> None:
+    def __init__(
+        self,
+        conditions: Sequence[ast.Condition],
+        scope: FeatureMap,
+        budget: int,
+        *,
+        free: bool = False,
+    ) -> None:
         self.scope = scope
         self.values = cells(conditions, scope)
+        self.free: dict[ast.Leaf, str] = {}
+        if free:
+            hidden = [leaf for each in conditions for leaf in leaves_of(each) if is_residual(leaf)]
+            self.free = {leaf: f"\0{number}" for number, leaf in enumerate(hidden)}
+            self.values |= {name: [FALSE, UNKNOWN, TRUE] for name in self.free.values()}
         sizes = [len(each) for each in self.values.values()]
         total = math.prod(sizes)
         self.complete = total <= budget
@@ -107,6 +127,8 @@ class Grid:
         return self._truths[node]
 
     def _leaf(self, leaf: ast.Leaf) -> NDArray[np.int8]:
+        if leaf in self.free:
+            return self.codes[self.free[leaf]].astype(np.int8)
         names = field_names(leaf)
         if len(names) == 1 and len(self.values[names[0]]) > MANY and not is_residual(leaf):
             known = self._by_cuts(leaf, names[0])

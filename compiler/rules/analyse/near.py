@@ -118,11 +118,13 @@ def _small(feature: Feature, low: Any, high: Any, *, opened: bool, closed: bool)
         return bool(first == last)
     if feature.type == "timestamp":
         return bool(high - low <= _SECOND)
+    if float(high - low) > float(RELATIVE) * max(abs(float(low)), abs(float(high))):
+        return False
     one, two = _written(feature, low), _written(feature, high)
     width, size = two - one, max(abs(one), abs(two))
     places = min(_exponent(one), _exponent(two))
     unit = decimal.Decimal(1).scaleb(places)
-    return width <= ROUNDING * size or (width <= unit and width <= RELATIVE * size)
+    return width <= ROUNDING * size or width <= unit
 
 
 def _exponent(value: decimal.Decimal) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from compiler.rules.analyse.grid import FALSE, TRUE, Grid
 from compiler.rules.analyse.space import Space, exact
+from compiler.rules.analyse.suspects import Prover, Suspect, reached, suspects
 from compiler.rules.finding import Finding
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class Reach:
         open: by path of a rule the rows on which it may be read, bool arrays of shape (rows,).
             Rules whose truth the cells do not show are taken to stop nothing, so that a row which
             is not there is certainly decided before.
-        alone: by path the cells of the rule's own condition, where they show everything about it.
+        alone: by path the cells of the rule's own condition, tests that cells do not show free;
+            where there are not too many.
     """
 
     def __init__(self, rules: CompiledRules, space: Space) -> None:
@@ -38,10 +40,9 @@ class Reach:
         self._walk(rules.flat.cascade, np.ones(space.rows, np.bool_))
         self.alone: dict[str, Grid] = {}
         for step in rules.steps():
-            if exact(step.rule.condition):
-                grid = Grid([step.rule.condition], rules.scope, ALONE_ROWS)
-                if grid.complete:
-                    self.alone[step.path] = grid
+            grid = Grid([step.rule.condition], rules.scope, ALONE_ROWS, free=True)
+            if grid.complete:
+                self.alone[step.path] = grid
 
     def _walk(self, cascade: Cascade, still: NDArray[np.bool_]) -> None:
         for step in cascade.steps:
@@ -69,6 +70,8 @@ def always_true(reach: Reach, step: Step) -> bool:
 def unreached(rules: CompiledRules, reach: Reach) -> list[Finding]:
     """Contradictions, rules that nothing reaches, and rules that nothing passes."""
     found: list[Finding] = []
+    doubted = _doubted(rules, reach)
+    prover = Prover(rules)
     silent: tuple[str, ...] = ()
     for step in rules.steps():
         if step.path.startswith(silent or ("\0",)):
@@ -76,8 +79,8 @@ def unreached(rules: CompiledRules, reach: Reach) -> list[Finding]:
         if never_true(reach, step):
             message = f"expected a condition that can be true, got one that never is in {step.path}"
             found.append(Finding("error", "contradiction", message, (step.path,), step.rule.at))
-        elif not any(reach.space.first[leaf] >= 0 for leaf in step.leaves()):
-            found.append(_unreachable(reach, step))
+        elif step.path in doubted:
+            found.append(_unreachable(reach, step, doubted[step.path], prover))
         else:
             if always_true(reach, step):
                 found.append(_tautology(reach, step))
@@ -92,17 +95,39 @@ def _tautology(reach: Reach, step: Step) -> Finding:
     return Finding("warning", "tautology", message, (step.path,), step.rule.at, row)
 
 
-def _unreachable(reach: Reach, step: Step) -> Finding:
-    """No row takes it; a proof where every combination was tried and nothing hides behind cells."""
-    fires = reach.space.fires(step.rule)
-    proven = reach.space.complete and exact(step.rule.condition)
-    if not proven or (fires & reach.open[step.path]).any():
+def _doubted(rules: CompiledRules, reach: Reach) -> dict[str, Suspect]:
+    """Rules that no row reached, and of a sample none of the rows made for them."""
+    steps = {step.path: step for step in rules.steps()}
+    stopped = set((-1 - np.unique(reach.space.decided)).tolist())  # rules that stop as UNKNOWN
+    wanted = {
+        path
+        for path, step in steps.items()
+        if not any(reach.space.first[leaf] >= 0 for leaf in step.leaves())
+        and (step.inner is None or stopped.isdisjoint(step.leaves()))
+    }
+    found = suspects(rules.flat.cascade, wanted)
+    known: set[str] = set()
+    if not reach.space.complete:
+        known = reached(rules, reach.space, [s for s in found if not never_true(reach, s.step)])
+    return {each.step.path: each for each in found if each.step.path not in known}
+
+
+def _unreachable(reach: Reach, step: Step, suspect: Suspect, prover: Prover) -> Finding:
+    """A proof where every combination was tried and nothing hides behind cells."""
+    example: dict[str, Any] | None = None
+    if reach.space.complete:
+        fires = reach.space.fires(step.rule)
+        proven = exact(step.rule.condition) and not (fires & reach.open[step.path]).any()
+        if proven and fires.any():
+            example = reach.space.example(int(fires.argmax()))
+    else:
+        example = prover.hidden(suspect)
+        proven = example is not None
+    rule, place = (step.path,), step.rule.at
+    if not proven:
         message = (
             f"found no request that rule {step.path} decides; that there is none is not proven"
         )
-        return Finding(
-            "note", "unreachable", message, (step.path,), step.rule.at, None, proven=False
-        )
+        return Finding("note", "unreachable", message, rule, place, None, proven=False)
     message = f"rule {step.path} can never decide: whenever it is true an earlier rule has decided"
-    example = reach.space.example(int(fires.argmax())) if fires.any() else None
-    return Finding("error", "unreachable", message, (step.path,), step.rule.at, example)
+    return Finding("error", "unreachable", message, rule, place, example)

@@ -26,9 +26,13 @@ if TYPE_CHECKING:
 
 BUDGET = 400_000_000
 """Rows times tests that are looked at for a whole table; about a second."""
+LEAST_ROWS = 1_000
+"""Rows that a look costs however few there are."""
 SHOWN = 60
 """Characters of a test that a message quotes."""
 Path = tuple[int, ...]
+View = tuple["Grid", "NDArray[np.bool_] | None"]
+"""Rows, and which of them count (None is all)."""
 
 
 def redundant(rules: CompiledRules, reach: Reach, skip: set[str]) -> list[Finding]:
@@ -43,55 +47,53 @@ def redundant(rules: CompiledRules, reach: Reach, skip: set[str]) -> list[Findin
         skip: paths of rules that other findings say to be never or always true.
     """
     found: list[Finding] = []
+    beyond: list[str] = []
     spent = 0
     for step in rules.steps():
-        if step.path in skip or not exact(step.rule.condition):
+        view = None if step.path in skip else _view(reach, step)
+        if view is None:
             continue
         parts = list(removable(step.rule.condition))
-        views = _views(reach, step)
-        cost = len(parts) * len(leaves_of(step.rule.condition)) * sum(g.rows for g, _ in views)
+        cost = len(parts) * len(leaves_of(step.rule.condition)) * max(view[0].rows, LEAST_ROWS)
+        if spent + cost > BUDGET:
+            beyond.append(step.path)
+            continue
         spent += cost
-        if spent > BUDGET:
-            message = (
-                f"tests that may be left out were not searched from rule {step.path} on; "
-                "that there are none is not proven"
-            )
-            found.append(Finding("note", "redundant", message, (step.path,), step.rule.at, None,
-                                 proven=False))  # fmt: skip
-            break
-        found += _of_rule(reach, step, parts, views)
+        found += _of_rule(reach, step, parts, view)
+    if beyond:
+        message = (
+            f"tests that may be left out were not searched in {len(beyond)} rules, {beyond[0]} "
+            "first; that there are none is not proven"
+        )
+        found.append(Finding("note", "redundant", message, tuple(beyond), proven=False))
     return found
 
 
-def _views(reach: Reach, step: Step) -> list[tuple[Grid, NDArray[np.bool_] | None]]:
-    """Rows on which a condition must stay what it is: any one of the views is a proof."""
-    if reach.space.complete:
-        return [(reach.space.grid, reach.open[step.path])]
+def _view(reach: Reach, step: Step) -> View | None:
+    """Rows on which a condition must stay what it is, for a proof."""
+    if reach.space.complete and exact(step.rule.condition):
+        return reach.space.grid, reach.open[step.path]
     alone = reach.alone.get(step.path)
-    return [(alone, None)] if alone is not None else []
+    return None if alone is None else (alone, None)
 
 
-def _of_rule(
-    reach: Reach, step: Step, parts: list[Path], views: list[tuple[Grid, NDArray[np.bool_] | None]]
-) -> Iterator[Finding]:
+def _of_rule(reach: Reach, step: Step, parts: list[Path], view: View) -> Iterator[Finding]:
     whole = step.rule.condition
+    same = _Same(view, whole, strict=reach.strict)
     gone: list[Path] = []
-    for grid, rows in views:
-        same = _Same(grid, rows, grid.truth(whole), strict=reach.strict)
-        for path in parts:
-            if any(path[: len(other)] == other for other in gone):
-                continue
-            if same(without(whole, [path])) and same(without(whole, [*gone, path])):
-                gone.append(path)
-                part = at(whole, path)
-                place = _place(part) or step.rule.at
-                message = (
-                    f"`{_quoted(part)}` in rule {step.path} may be left out: "
-                    "the same rule decides every request without it"
-                )
-                yield Finding(
-                    "note", "redundant", message, (step.path,), place, _example(reach, step, part)
-                )
+    for path in parts:
+        if any(path[: len(other)] == other for other in gone):
+            continue
+        if same(without(whole, [path])) and same(without(whole, [*gone, path])):
+            gone.append(path)
+            part = at(whole, path)
+            message = (
+                f"`{_quoted(part)}` in rule {step.path} may be left out: "
+                "the same rule decides every request without it"
+            )
+            place = part.at or step.rule.at
+            example = _example(reach, step, part)
+            yield Finding("note", "redundant", message, (step.path,), place, example)
 
 
 def _example(reach: Reach, step: Step, part: ast.Condition) -> dict[str, Any] | None:
@@ -107,15 +109,9 @@ def _example(reach: Reach, step: Step, part: ast.Condition) -> dict[str, Any] | 
 class _Same:
     """Whether a condition decides as the original does on every row that counts."""
 
-    def __init__(
-        self,
-        grid: Grid,
-        rows: NDArray[np.bool_] | None,
-        before: NDArray[np.int8],
-        *,
-        strict: bool,
-    ) -> None:
-        self.grid, self.rows, self.before, self.strict = grid, rows, before, strict
+    def __init__(self, view: View, whole: ast.Condition, *, strict: bool) -> None:
+        (self.grid, self.rows), self.strict = view, strict
+        self.before = self.grid.truth(whole)
 
     def __call__(self, node: ast.Condition | None) -> bool:
         if node is None:
@@ -165,11 +161,6 @@ def without(node: ast.Condition, gone: list[Path], path: Path = ()) -> ast.Condi
             below = without(part, gone, (*path, 0))
             return None if below is None else replace(node, of=below)
     return node
-
-
-def _place(node: ast.Condition) -> str:
-    """Where a part was written; a group begins with its first test."""
-    return next((leaf.at for leaf in leaves_of(node) if leaf.at), node.at)
 
 
 def _quoted(node: ast.Condition) -> str:

@@ -102,7 +102,7 @@ def _gap(rules: CompiledRules, space: Space) -> list[Finding]:
     row = int(space.first[default])
     if row >= 0:
         share = float((space.decided == default).mean())
-        message = f"only the default answers {share:.0%} of the table's cells"
+        message = f"only the default answers {share:.0%} of the cases that the table tells apart"
         return [Finding("note", "gap", message, ("default",), "", space.example(row))]
     if space.complete and all(exact(step.rule.condition) for step in rules.steps()):
         message = "the rules cover every request: the default is never used"

@@ -19,6 +19,9 @@ BUDGET_ROWS = 100_000
 BUDGET_TESTS = 4_000_000
 """Rows times rules: longer tables get fewer rows."""
 
+LEAST_ROWS = 1_000
+"""Rows that even the longest table gets."""
+
 
 class Space:
     """Rows that stand for all requests, as far as the table can tell them apart.
@@ -36,7 +39,7 @@ class Space:
 
     def __init__(self, rules: CompiledRules) -> None:
         conditions = [step.rule.condition for step in rules.steps()]
-        budget = max(1_000, min(BUDGET_ROWS, BUDGET_TESTS // max(1, len(conditions))))
+        budget = max(LEAST_ROWS, min(BUDGET_ROWS, BUDGET_TESTS // max(1, len(conditions))))
         self.grid = Grid(conditions, rules.scope, budget)
         self.complete, self.rows = self.grid.complete, self.grid.rows
         self.columns = self.grid.columns()
