@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pyarrow.parquet as pq
@@ -15,6 +15,7 @@ from msgspec import Struct
 from compiler.errors import AppError
 from compiler.rules import ast
 from compiler.rules.compiled import CompiledRules
+from compiler.rules.diff.report import DiffError, TableDiff, diff_tables
 from compiler.rules.pipeline import compile_rules
 from compiler.schema import CONTEXT_PREFIX, FeatureMap, OutputSchema
 from control_plane.datasets.files import SnapshotFiles
@@ -69,9 +70,15 @@ async def diff_draft(
     after = _compile(view.draft.rules, parts.features, parts.output)
     live = await connection.fetchrow(_SQL["serving_content"], endpoint)
     before, broken = None, []
+    decisions: tuple[CompiledRules | None, CompiledRules | None] = (None, None)
     if live is not None:
         content = msgspec.json.decode(bytes(live["content"]), type=ReleaseContent)
         before = _compile(content.rules, content.features, content.output)
+        if content.decision_table is not None and view.draft.decision_table is not None:
+            decisions = (
+                _compile(content.decision_table, content.features, content.output, "decision"),
+                _compile(view.draft.decision_table, parts.features, parts.output, "decision"),
+            )
         if parts.output is not None:
             broken = broken_promises(content, _as_content(content, view.draft, parts))
     sample = Sample("none", ())
@@ -79,9 +86,22 @@ async def diff_draft(
         sample = await recent(connection, endpoint)
         if not sample.rows:
             sample = await snapshot(connection, view.draft, artifact_store)
-    return await asyncio.to_thread(
+    found = await asyncio.to_thread(
         _compare, before, after, sample, live["number"] if live else None, broken
     )
+    found.routing = await asyncio.to_thread(_meaning, before, after)
+    found.decisions = await asyncio.to_thread(_meaning, *decisions)
+    return found
+
+
+def _meaning(before: CompiledRules | None, after: CompiledRules | None) -> TableDiff | None:
+    """What changes for every conceivable request, where the two can be compared."""
+    if before is None or after is None:
+        return None
+    try:
+        return diff_tables(before, after)
+    except DiffError:
+        return None
 
 
 def _as_content(live: ReleaseContent, draft: Draft, parts: Any) -> ReleaseContent:
@@ -91,10 +111,13 @@ def _as_content(live: ReleaseContent, draft: Draft, parts: Any) -> ReleaseConten
 
 
 def _compile(
-    rules: dict[str, Any], features: FeatureMap, output: OutputSchema | None
+    rules: dict[str, Any],
+    features: FeatureMap,
+    output: OutputSchema | None,
+    kind: Literal["routing", "decision"] = "routing",
 ) -> CompiledRules:
     try:
-        return compile_rules(rules, features=features, output=output)
+        return compile_rules(rules, features=features, output=output, kind=kind)
     except AppError as error:
         raise InvalidError(
             f"the draft does not compile: {error.message}",

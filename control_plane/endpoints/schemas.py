@@ -8,6 +8,7 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
+from compiler.rules.diff.report import TableDiff
 from compiler.rules.finding import Finding
 from router.release.spec import Policies
 
@@ -111,6 +112,11 @@ class DraftDiff(Struct):
     examples: list[Example]
     contract: list[Finding]
     """What callers of the release in service would lose."""
+    routing: TableDiff | None = None
+    """What changes for every conceivable request; null without a release in service, or when its
+    features have other types."""
+    decisions: TableDiff | None = None
+    """The same of the decision table; null when one of the two has none."""
 
 
 class EndpointRow(Struct):

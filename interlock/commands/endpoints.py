@@ -8,8 +8,10 @@ from typing import Any
 import click
 import msgspec
 
+from compiler.rules.diff.report import TableDiff
 from interlock.present import show_facts, show_rows
 from interlock.remote import Remote, remote_command
+from interlock.show_diff import show_table_diff
 
 ENDPOINT = ("name", "owner", "slo", "serving", "suspended", "draft_revision")
 APPROVAL = ("approver", "key_id", "issued_at", "expires_at")
@@ -111,6 +113,10 @@ def diff(remote: Remote, name: str, traffic: str) -> None:
     columns = ("before.route", "before.rule", "after.route", "after.rule", "rows", "share")
     click.echo()
     show_rows(answer["moves"], columns, as_json=False, empty="no request would change its route")
+    for title, word in (("routing", "routing"), ("decisions", "decision table")):
+        if answer[title] is not None:
+            click.echo(f"\n{word}, for every conceivable request:")
+            show_table_diff(msgspec.convert(answer[title], TableDiff))
     for example in answer["examples"]:
         click.echo(f"  {example['before']['route']} -> {example['after']['route']}: "
                    f"{msgspec.json.encode(example['features']).decode()}")  # fmt: skip

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import msgspec
@@ -15,18 +15,11 @@ from rich.table import Table
 
 from compiler.rules.compiled import CompiledRules
 from compiler.rules.diff.replay import Replay, Rows, replay
-from compiler.rules.diff.report import DiffError, Side, TableDiff, diff_tables
+from compiler.rules.diff.report import DiffError, diff_tables
 from compiler.schema import FeatureMap
-
-if TYPE_CHECKING:
-    from compiler.rules.diff.report import Region
+from interlock.show_diff import show_table_diff, worded
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-VERDICTS = {
-    "same": "same meaning: proved for every request that the schema accepts",
-    "differs": "the tables differ",
-    "not_proven": "not proven: no difference was found, and none is excluded",
-}
 
 
 @click.command("diff")
@@ -79,7 +72,10 @@ def diff(
     if as_json:
         click.echo(msgspec.json.encode({"diff": found, "refused": refusal, "traffic": routed}))
     else:
-        _show(found, refusal)
+        if found is None:
+            click.echo(f"not compared: {refusal}")
+        else:
+            show_table_diff(found)
         if routed is not None:
             _show_traffic(routed, elapsed)
     same = found is not None and found.verdict == "same"
@@ -118,41 +114,6 @@ def _columns(rows: list[dict[str, Any]], scope: FeatureMap) -> dict[str, Any]:
     return columns
 
 
-def _show(found: TableDiff | None, refusal: str) -> None:
-    if found is None:
-        click.echo(f"not compared: {refusal}")
-        return
-    for change in found.schema:
-        click.echo(f"schema: {change}")
-    for number, region in enumerate(found.regions, 1):
-        _show_region(number, region)
-    if found.omitted:
-        click.echo(f"... and {found.omitted} more regions")
-    click.echo(VERDICTS[found.verdict])
-    if found.why:
-        click.echo(f"  {found.why}")
-    rows = f" and {found.examples:,} drawn rows" if found.examples else ""
-    if found.searched:
-        click.echo(f"  looked at {found.searched:,} combinations of values{rows}")
-    else:
-        click.echo("  rule by rule: each has a twin with the same condition and consequent")
-
-
-def _show_region(number: int, region: Region) -> None:
-    click.echo(f"{number}. {_worded(region.before)}  ->  {_worded(region.after)}")
-    for place, where in enumerate(region.where):
-        click.echo(f"   {'where' if place == 0 else '   or'}  {where}")
-    if region.more:
-        click.echo(f"      or  {region.more} more such conditions")
-    if region.moved is not None:
-        click.echo(f"   {region.moved:.2%} of the units get another arm")
-    click.echo(f"   for example  {msgspec.json.encode(region.example).decode()}")
-
-
-def _worded(side: Side) -> str:
-    return f"{side.outcome} [{side.rule}]"
-
-
 def _show_traffic(found: Replay, elapsed_s: float) -> None:
     speed = found.rows / elapsed_s if elapsed_s else 0.0
     click.echo(
@@ -168,7 +129,7 @@ def _show_traffic(found: Replay, elapsed_s: float) -> None:
     table.add_column("share", justify="right", no_wrap=True)
     for move in found.moves:
         table.add_row(
-            _worded(move.before), _worded(move.after), f"{move.rows:,}", f"{move.share:.2%}"
+            worded(move.before), worded(move.after), f"{move.rows:,}", f"{move.share:.2%}"
         )
     Console(highlight=False, markup=False).print(table)
     for each in found.examples:

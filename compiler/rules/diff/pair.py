@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import decimal
 import math
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,7 @@ class Pair:
         self.grid = Grid(self.conditions, self.scope, budget)
         self.combinations = math.prod(len(each) for each in self.grid.values.values())
         if not self.grid.complete:
+            self._spread()
             self._aim(edited(old, new, self.atoms))
         columns = self.grid.columns()
         self.cells = (
@@ -77,6 +79,17 @@ class Pair:
         """Leaves of one table, its tests without cells named, on the whole grid."""
         program = VectorProgram(flat, {**rules.scope, **self.atoms.features}, rules.on_unknown)
         return program.run(columns, self.grid.rows, self._now_us)
+
+    def _spread(self) -> None:
+        """Draw every other row of a sampled grid by the width of its cells.
+
+        Cells are dense where rules are. A row that no rule but the edited one fires for lies
+        mostly outside, where real requests are, too.
+        """
+        draw = np.random.default_rng(SEED + 3)
+        for name, codes in self.grid.codes.items():
+            weights = _widths(self.grid.values[name])
+            codes[1::2] = draw.choice(len(weights), len(codes[1::2]), p=weights)
 
     def _aim(self, conditions: list[ast.Condition]) -> None:
         """Give half of a sampled grid to the requests that edited rules are about.
@@ -145,6 +158,18 @@ class Pair:
         old, _ = self.old.reference(row, self._now_us)
         new, _ = self.new.reference(row, self._now_us)
         return outcome_of(self.old, old), outcome_of(self.new, new)
+
+
+def _widths(values: list[Any]) -> NDArray[np.float64]:
+    """Shares of cells: of an ordered domain by their width, of another one all alike."""
+    numbers = [float(value) for value in values if isinstance(value, int | float | decimal.Decimal)]
+    weights = np.ones(len(values))
+    if len(numbers) > 2 and numbers == sorted(numbers):
+        wide = np.gradient(np.clip(numbers, -1e15, 1e15))
+        weights[: len(numbers)] = np.maximum(wide, 0) + 1e-12
+        weights[len(numbers) :] = weights[: len(numbers)].sum() / 20
+    shares: NDArray[np.float64] = weights / weights.sum()
+    return shares
 
 
 def edited(old: CompiledRules, new: CompiledRules, atoms: Atoms) -> list[ast.Condition]:

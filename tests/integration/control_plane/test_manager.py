@@ -175,6 +175,11 @@ async def test_the_diff_shows_shares_of_recent_requests(
     assert (answer["changed"], answer["share"]) == (1, 0.25)
     assert answer["examples"][0]["features"] == {"amount": 3000, "months": 6}
     assert answer["examples"][0]["after"]["route"] == "reject"
+    meaning = answer["routing"]
+    assert (meaning["verdict"], answer["decisions"]) == ("differs", None)
+    assert [(each["after"]["outcome"], each["where"]) for each in meaning["regions"]] == [
+        ("reject (later)", ["amount >= 2000 AND amount < 5000"])
+    ]
 
 
 def record(number: int, amount: int) -> dict[str, Any]:
