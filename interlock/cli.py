@@ -46,6 +46,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "keys": ("interlock.commands.releases:keys", "Routing keys of callers."),
     "nodes": ("interlock.commands.releases:nodes", "Router nodes and what they serve."),
     "metrics": ("interlock.commands.metrics:metrics", "Dashboard and alert rules for routers."),
+    "bulk": ("interlock.commands.bulk:bulk", "Score files by an endpoint's active release."),
     "loadtest": ("interlock.commands.loadtest:loadtest", "Measure a running endpoint."),
     "bench": ("interlock.commands.bench:bench", "Reproduce the numbers of the README."),
 }
