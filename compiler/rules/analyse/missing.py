@@ -66,7 +66,8 @@ def _of_feature(
         hole = _first(rules, along, lost & never[:, None])
         if hole is not None:
             told.add(hole.rules[0])
-            yield hole
+            yield replace(hole, message=f"{hole.message}; no value of `{along.name}` gives that")
+            lost &= ~never[:, None]  # the other rules of such a request need no note
     for index in np.unique(present[lost]).tolist():
         note = _first(rules, along, lost & (present == index))
         if note is not None and note.rules[0] not in told:
@@ -95,8 +96,8 @@ def _finding(
     default = without == rules.flat.cascade.default
     taker = "the default" if default else f"rule {rules.ids[without]}"
     message = (
-        f"with `{along.name}` MISSING rule {path} is UNKNOWN and {taker} decides: "
-        f"{_word(rules, without)} instead of {_word(rules, with_it)}"
+        f"with `{along.name}` MISSING rule {path} is UNKNOWN, so instead of "
+        f"{_word(rules, with_it)} {taker} answers {_word(rules, without)}"
     )
     return Finding("warning", "missing-hole", message, (path,), _place(step, along.name), row)
 

@@ -104,7 +104,7 @@ def slivers(
 def _interval(
     name: str, feature: Feature, run: list[Any], low: Any, high: Any, *, opened: bool, closed: bool
 ) -> str:
-    if feature.type in _STEPS:
+    if _one_step(feature, low, high, opened=opened, closed=closed):
         return f"{print_name(name)} = {print_value(run[0])}"
     left, right = "<" if opened else "<=", "<" if closed else "<="
     return f"{print_value(low)} {left} {print_name(name)} {right} {print_value(high)}"
@@ -112,10 +112,10 @@ def _interval(
 
 def _small(feature: Feature, low: Any, high: Any, *, opened: bool, closed: bool) -> bool:
     """One whole number or day, a second, or one unit in the last place people wrote."""
+    if _one_step(feature, low, high, opened=opened, closed=closed):
+        return True
     if feature.type in _STEPS:
-        step = _STEPS[feature.type]
-        first, last = low + step if opened else low, high - step if closed else high
-        return bool(first == last)
+        return False
     if feature.type == "timestamp":
         return bool(high - low <= _SECOND)
     if float(high - low) > float(RELATIVE) * max(abs(float(low)), abs(float(high))):
@@ -125,6 +125,17 @@ def _small(feature: Feature, low: Any, high: Any, *, opened: bool, closed: bool)
     places = min(_exponent(one), _exponent(two))
     unit = decimal.Decimal(1).scaleb(places)
     return width <= ROUNDING * size or width <= unit
+
+
+def _one_step(feature: Feature, low: Any, high: Any, *, opened: bool, closed: bool) -> bool:
+    """Whether a discrete domain has one value there."""
+    step = _STEPS.get(feature.type)
+    if feature.type == "decimal":
+        step = decimal.Decimal(1).scaleb(-feature.scale)
+    if step is None:
+        return False
+    first, last = low + step if opened else low, high - step if closed else high
+    return bool(first == last)
 
 
 def _exponent(value: decimal.Decimal) -> int:
@@ -156,8 +167,8 @@ def _between(
         ]
         below, above = (rules.ids[side] for side in sides)
         message = (
-            f"only the default decides where {sliver.words}, and a rule on either side of it: "
-            f"{below} below, {above} above"
+            f"only the default decides where {sliver.words}; just below rule {below} does, "
+            f"just above rule {above}"
         )
         bounding = (leaf.at for leaf in about if {sliver.low, sliver.high} & {*literals_of(leaf)})
         yield Finding(
@@ -185,7 +196,7 @@ def _words(rules: CompiledRules, along: Lines, about: list[ast.Leaf]) -> Iterato
             row = along.row(int(hole.argmax()), cell)
             message = (
                 f"only the default decides where {print_name(along.name)} = "
-                f"{print_value(along.values[cell])}, and a rule for each of the other "
+                f"{print_value(along.values[cell])}; a rule does for each of the other "
                 f"{len(others)} values"
             )
             place = next((leaf.at for leaf in about if leaf.at), "")

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from msgspec.structs import replace
 
+from compiler.rules import ast
 from compiler.rules.finding import Finding
+from compiler.rules.print_table import print_consequent
 
 if TYPE_CHECKING:
     from compiler.rules.analyse.space import Space
@@ -42,7 +44,10 @@ def overlaps(rules: CompiledRules, space: Space) -> list[Finding]:
         if outcome(one) == outcome(two):
             agreeing.append((paths, two.rule.at, row))
         else:
-            message = f"{one.path} and {two.path} can both be true and disagree; {one.path} decides"
+            message = (
+                f"{one.path} and {two.path} can both be true and disagree; "
+                f"{one.path} decides{_words(one, two)}"
+            )
             found.append(Finding("warning", "overlap", message, paths, two.rule.at, row))
     if agreeing:
         paths, place, row = agreeing[0]
@@ -50,6 +55,15 @@ def overlaps(rules: CompiledRules, space: Space) -> list[Finding]:
         message = f"{' and '.join(paths)} can both be true and agree: their order is free{others}"
         found.append(Finding("note", "overlap", message, paths, place, row))
     return found
+
+
+def _words(one: Step, two: Step) -> str:
+    """What is answered and what is not, where neither is a cascade."""
+    if isinstance(one.rule.consequent, ast.RulesConsequent):
+        return ""
+    if isinstance(two.rule.consequent, ast.RulesConsequent):
+        return ""
+    return f": {print_consequent(one.rule.consequent)}, not {print_consequent(two.rule.consequent)}"
 
 
 def outcome(step: Step) -> object:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 ALONE_ROWS = 20_000
 """Combinations of the cells of one rule that are tried; more are left to the table's own rows."""
+NAMED = 4
+"""Rules that a message names at most."""
 
 
 class Reach:
@@ -80,7 +82,7 @@ def unreached(rules: CompiledRules, reach: Reach) -> list[Finding]:
             message = f"expected a condition that can be true, got one that never is in {step.path}"
             found.append(Finding("error", "contradiction", message, (step.path,), step.rule.at))
         elif step.path in doubted:
-            found.append(_unreachable(reach, step, doubted[step.path], prover))
+            found.append(_unreachable(rules, reach, step, doubted[step.path], prover))
         else:
             if always_true(reach, step):
                 found.append(_tautology(reach, step))
@@ -112,14 +114,29 @@ def _doubted(rules: CompiledRules, reach: Reach) -> dict[str, Suspect]:
     return {each.step.path: each for each in found if each.step.path not in known}
 
 
-def _unreachable(reach: Reach, step: Step, suspect: Suspect, prover: Prover) -> Finding:
+def _deciding(rules: CompiledRules, space: Space, where: NDArray[np.bool_]) -> str:
+    """The rule that is true on all these rows, else those that decide them if they are few."""
+    leaves = set(np.unique(space.decided[where]).tolist())
+    for step in rules.flat.cascade.steps:
+        if not leaves.isdisjoint(step.leaves()) and space.fires(step.rule)[where].all():
+            return f"rule {step.path}"
+    names = [rules.ids[leaf] for leaf in sorted(leaves) if leaf >= 0]
+    known = len(names) == len(leaves) <= NAMED
+    return f"one of {', '.join(names)}" if known else "an earlier rule"
+
+
+def _unreachable(
+    rules: CompiledRules, reach: Reach, step: Step, suspect: Suspect, prover: Prover
+) -> Finding:
     """A proof where every combination was tried and nothing hides behind cells."""
     example: dict[str, Any] | None = None
+    before = "an earlier rule"
     if reach.space.complete:
         fires = reach.space.fires(step.rule)
         proven = exact(step.rule.condition) and not (fires & reach.open[step.path]).any()
         if proven and fires.any():
             example = reach.space.example(int(fires.argmax()))
+            before = _deciding(rules, reach.space, fires)
     else:
         example = prover.hidden(suspect)
         proven = example is not None
@@ -129,5 +146,5 @@ def _unreachable(reach: Reach, step: Step, suspect: Suspect, prover: Prover) -> 
             f"found no request that rule {step.path} decides; that there is none is not proven"
         )
         return Finding("note", "unreachable", message, rule, place, None, proven=False)
-    message = f"rule {step.path} can never decide: whenever it is true an earlier rule has decided"
+    message = f"rule {step.path} can never decide: whenever it is true {before} has decided"
     return Finding("error", "unreachable", message, rule, place, example)

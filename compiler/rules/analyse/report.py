@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _SETTLED = ("contradiction", "unreachable", "tautology")
 """Kinds that leave nothing to say about the tests of a rule."""
 _ORDER = {"error": 0, "warning": 1, "note": 2}
-MOST = 5
+MOST = 3
 """Findings of one kind and level that are listed; the others are counted. Errors are all listed."""
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from compiler.rules.analyse import space
+from compiler.rules.analyse import report, space, witness
+from compiler.rules.finding import Finding
 from compiler.rules.pipeline import compile_rules
 from compiler.schema import Feature
 
@@ -100,11 +101,88 @@ def test_arithmetic_is_never_taken_for_a_proof():
     assert not [each for each in findings(text) if each.level == "error"]
 
 
-def test_table_beyond_the_budget_is_said_to_be_not_proven(monkeypatch):
-    monkeypatch.setattr(space, "BUDGET_ROWS", 4)
-    monkeypatch.setattr(space, "BUDGET_TESTS", 4)
+@pytest.fixture
+def _small(monkeypatch):
+    """A budget that no table of this page fits into."""
+    for name in ("BUDGET_ROWS", "BUDGET_TESTS", "LEAST_ROWS"):
+        monkeypatch.setattr(space, name, 4)
+
+
+@pytest.mark.usefixtures("_small")
+def test_table_beyond_the_budget_doubts_no_rule_that_a_row_made_for_it_reaches():
     text = " ELSE ".join(f"IF amount > {n * 3} AND score = {300 + n} THEN m{n}" for n in range(500))
-    found = findings(text + " ELSE z", "unreachable")
-    assert found
-    assert not any(each.proven for each in found)
-    assert {each.level for each in found} == {"note"}
+    found = findings(text + " ELSE z")
+    assert not [each for each in found if each.code == "unreachable"]
+    (budget,) = [each for each in found if each.code == "budget"]
+    assert not budget.proven
+    assert "4 were" in budget.message
+
+
+@pytest.mark.usefixtures("_small")
+def test_rule_behind_a_wider_one_is_proved_unreachable_beyond_the_budget_too():
+    text = (
+        "IF amount > 9 AND ratio > 5 THEN a ELSE IF amount > 5 THEN b "
+        "ELSE IF amount > 10 AND score > 700 THEN c ELSE d"
+    )
+    (found,) = findings(text, "unreachable")
+    assert (found.level, found.rules, found.proven) == ("error", ("rule3",), True)
+
+
+@pytest.mark.usefixtures("_small")
+def test_rule_hidden_by_rules_of_other_features_is_said_to_be_not_proven_beyond_the_budget():
+    text = (
+        "IF amount > 5 AND ratio > 1 THEN a "
+        "ELSE IF amount > 5 AND (ratio <= 1 OR ratio IS NULL) THEN b "
+        "ELSE IF amount > 6 THEN c ELSE d"
+    )
+    (found,) = findings(text, "unreachable")
+    assert (found.level, found.rules, found.proven) == ("note", ("rule3",), False)
+    assert "not proven" in found.message
+
+
+def test_rule_hidden_by_rules_of_other_features_is_proved_within_the_budget():
+    text = (
+        "IF amount > 5 AND ratio > 1 THEN a "
+        "ELSE IF amount > 5 AND (ratio <= 1 OR ratio IS NULL) THEN b "
+        "ELSE IF amount > 6 THEN c ELSE d"
+    )
+    (found,) = findings(text, "unreachable")
+    assert found.level == "error"
+
+
+def test_nested_rules_of_a_rule_that_is_never_true_are_not_told_apart():
+    text = "IF amount < 0 THEN (IF score > 400 THEN a ELSE b) ELSE c"
+    assert [(each.code, each.rules) for each in findings(text) if each.level == "error"] == [
+        ("contradiction", ("rule1",))
+    ]
+
+
+def test_a_contradiction_is_proved_whatever_a_test_that_cells_do_not_show_says():
+    assert findings("IF amount > 5 AND amount + score > 7 AND amount < 4 THEN a ELSE b",
+                    "contradiction")  # fmt: skip
+
+
+def test_more_overlaps_than_anybody_reads_are_counted():
+    text = " ELSE ".join(f"IF amount > {n} THEN m{n}" for n in range(12, 0, -1))
+    found = findings(text + " ELSE z", "overlap")
+    assert len(found) == report.MOST + 1
+    assert found[-1].message.startswith("63 more of this kind")
+    assert found[-1].example is None
+
+
+def test_overlaps_of_a_long_table_are_said_to_be_not_proven():
+    text = " ELSE ".join(f"IF amount = {n} THEN m{n}" for n in range(65))
+    (found,) = findings(text + " ELSE z", "overlap")
+    assert not found.proven
+    assert "at most 64 rules, this one has 65" in found.message
+    assert "not proven" in found.message
+
+
+def test_an_example_that_the_reference_refutes_is_an_error_of_its_own():
+    rules = compile_rules("IF amount > 5 THEN a ELSE b", features=FEATURES)
+    wrong = Finding("note", "gap", "said without looking", ("default",), "", {"amount": 6.0})
+    found = witness.confirmed(rules, wrong)
+    assert (found.level, found.code) == ("error", "engines_disagree")
+    assert found.example == {"amount": 6.0}
+    right = Finding("note", "gap", "looked at", ("default",), "", {"amount": 5.0})
+    assert witness.confirmed(rules, right) is right
