@@ -147,18 +147,18 @@ def job_of(endpoint: Any, inputs: LocalInputs, **fields: Any) -> Job:
     )
 
 
-def run(endpoint: Any, source: Path, out: Path, **fields: Any) -> Run:
-    """Run a job over files, answering row by row."""
+def run(endpoint: Any, source: Any, out: Any, **fields: Any) -> Run:
+    """Run a job over files, answering row by row; places may be opened already."""
     plan_fields = {
         name: fields.pop(name)
         for name in ("resume", "shard", "max_bad", "workers", "check", "evidence", "decide")
         if name in fields
     }
-    inputs = LocalInputs(str(source))
+    inputs = LocalInputs(str(source)) if isinstance(source, Path) else source
     plan = Plan(
         wanted=fields.pop("job", None) or job_of(endpoint, inputs, **fields),
         inputs=inputs,
-        output=LocalOutput(out),
+        output=LocalOutput(out) if isinstance(out, Path) else out,
         endpoint=endpoint,
         subject_ref="ref-{}".format,
         **{"decide": RowByRow(endpoint), "workers": 2, **plan_fields},

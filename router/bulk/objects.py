@@ -12,15 +12,17 @@ from router.bulk.formats import SUFFIXES, format_of, known_format
 from router.bulk.manifest import UnitLine, encode_line
 from router.bulk.places import Inputs, Output
 from serving.files import file_digest
-from serving.objects import Bucket
+from serving.objects import PIECE_DEADLINE_S, Bucket
 from serving.store import StoreError
 
 
 class S3Inputs(Inputs):
     """Every object of rows below a prefix, or one object."""
 
-    def __init__(self, bucket: str, prefix: str, cache: Path) -> None:
-        self._bucket = Bucket(bucket)
+    def __init__(
+        self, bucket: str, prefix: str, cache: Path, *, deadline_s: float = PIECE_DEADLINE_S
+    ) -> None:
+        self._bucket = Bucket(bucket, deadline_s=deadline_s)
         self._cache = cache
         found = self._bucket.list(prefix)
         if prefix in found:  # one object
@@ -65,8 +67,10 @@ class S3Inputs(Inputs):
 class S3Output(Output):
     """Objects below a prefix; drafts are local, and an upload is visible when it is complete."""
 
-    def __init__(self, bucket: str, prefix: str, cache: Path) -> None:
-        self._bucket = Bucket(bucket)
+    def __init__(
+        self, bucket: str, prefix: str, cache: Path, *, deadline_s: float = PIECE_DEADLINE_S
+    ) -> None:
+        self._bucket = Bucket(bucket, deadline_s=deadline_s)
         self._prefix = prefix.rstrip("/") + "/" if prefix else ""
         cache.mkdir(parents=True, exist_ok=True)
         self._folder = tempfile.TemporaryDirectory(dir=cache, prefix="bulk-")
