@@ -13,6 +13,7 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from compiler.errors import Problem
+from compiler.rules.compiled import CompiledRules
 from compiler.schema_decode import Decoded, decode_features_slow
 from router.arms import Arm, Split
 from router.errors import BodyError, FeaturesError
@@ -84,6 +85,8 @@ class Endpoint(Struct, frozen=True, eq=False):
         models: loaded models by name.
         v2: its tensors in the Open Inference Protocol.
         known: one-row requests of that protocol which came before.
+        routing: the routing table, for many rows at once.
+        deciding: the decision table, likewise.
         inline: every model is cheap enough to score on the event loop.
         readers: rules that test each feature, by its name.
     """
@@ -106,6 +109,8 @@ class Endpoint(Struct, frozen=True, eq=False):
     models: Mapping[str, Any]
     v2: V2Plan
     known: Known
+    routing: CompiledRules
+    deciding: CompiledRules | None = None
     inline: bool = True
     readers: Mapping[str, tuple[str, ...]] = {}
 

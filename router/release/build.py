@@ -218,6 +218,8 @@ def assemble(
         models=models,
         v2=plan,
         known=Known(content, plan),
+        routing=routing,
+        deciding=deciding,
         inline=not heavy,
         readers=_readers(routing, deciding),
     )

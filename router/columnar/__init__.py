@@ -1,0 +1,1 @@
+"""The decisions of an endpoint over whole columns: streams, bulk jobs, anything with many rows."""
