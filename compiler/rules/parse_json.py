@@ -7,8 +7,7 @@ problem of a document is reported together with its path.
 from __future__ import annotations
 
 import json
-import re
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
@@ -41,70 +40,12 @@ _KEYS = frozenset(
 )
 
 
-_HALF_PAIR = re.compile(r"\\u[dD][89abcdefABCDEF]")
-
-
 class Document(Struct, frozen=True):
     """A parsed envelope: the table and what it declares about its inputs."""
 
     table: ast.Table
     features: FeatureMap
     output: OutputSchema | None = None
-
-
-def load_json(source: bytes | str) -> Any:
-    """Plain data of a JSON text; of duplicate keys the last one wins.
-
-    Raises:
-        ProblemsError: not JSON, a NaN or Infinity literal, or too deeply nested.
-    """
-    try:
-        return _decoded(source)
-    except UnicodeEncodeError:
-        problem = Problem(
-            "rule.literal",
-            "expected whole characters, got half of a surrogate pair (\\ud800 to \\udfff alone)",
-            hint="write the character itself, or both halves",
-        )
-    except json.JSONDecodeError as error:
-        problem = Problem(
-            "rule.syntax",
-            f"expected JSON, got {error.msg.lower()}",
-            f"{error.lineno}:{error.colno}",
-            "check the brackets, commas and quotes there",
-        )
-    except UnicodeDecodeError as error:
-        problem = Problem(
-            "rule.syntax", "expected UTF-8 text, got other bytes", f"byte {error.start}"
-        )
-    except ValueError:  # what json says of an integer with thousands of digits
-        problem = Problem(
-            "rule.literal", "expected numbers of ordinary length, got one of thousands of digits"
-        )
-    except RecursionError:
-        problem = Problem(
-            "rule.too_deep", "expected a document of ordinary depth, got a deeper one"
-        )
-    raise ProblemsError([problem])
-
-
-def _decoded(source: bytes | str) -> Any:
-    data = json.loads(source, parse_constant=_refuse_constant)
-    if _HALF_PAIR.search(source if isinstance(source, str) else source.decode()):
-        json.dumps(data, ensure_ascii=False).encode()  # half a pair has no bytes
-    return data
-
-
-def _refuse_constant(word: str) -> NoReturn:
-    raise ProblemsError(
-        [
-            Problem(
-                "rule.literal",
-                f"expected a finite number, got {word}",
-                hint="use isNaN or null to test for a missing value",
-            )
-        ]
-    )
 
 
 def parse_document(

@@ -10,9 +10,11 @@ from compiler.errors import Problem, ProblemsError
 from compiler.rules import limits
 from compiler.rules.check import check_table
 from compiler.rules.compiled import CompiledRules, canonical_bytes
+from compiler.rules.hints import with_hints
+from compiler.rules.json_source import load_json
 from compiler.rules.lex import MAX_PROBLEMS
 from compiler.rules.names import FEATURE_NAME, output_features
-from compiler.rules.parse_json import Document, load_json, read_document
+from compiler.rules.parse_json import Document, read_document
 from compiler.rules.parse_text import read_text
 from compiler.rules.places import position, with_lines
 from compiler.schema import FeatureMap, OutputSchema
@@ -37,8 +39,20 @@ def compile_rules(
         kind: what the table is for.
 
     Raises:
-        ProblemsError: every problem, with its place.
+        ProblemsError: every problem, with its place and what to do about it.
     """
+    try:
+        return _compiled(document, features, output, kind)
+    except ProblemsError as error:
+        raise ProblemsError(with_hints(error.problems), source=error.source) from None
+
+
+def _compiled(
+    document: bytes | str | dict[str, Any],
+    features: FeatureMap | None,
+    output: OutputSchema | None,
+    kind: Kind,
+) -> CompiledRules:
     source: str | None = None
     if isinstance(document, bytes | str):
         source, document = _read_source(document)
@@ -185,5 +199,8 @@ def _read_source(document: bytes | str) -> tuple[str, Any]:
         text = document
     start = text.lstrip()[:1]
     if start and start in "{[":
-        return text, load_json(text)
+        try:
+            return text, load_json(text)
+        except ProblemsError as error:
+            raise ProblemsError(error.problems, source=text) from None
     return text, text

@@ -15,7 +15,7 @@ from compiler.rules import limits
 from compiler.rules.importers.jsonlogic import import_jsonlogic
 from compiler.rules.importers.querybuilder import import_querybuilder
 from compiler.rules.importers.report import Imported
-from compiler.rules.parse_json import load_json
+from compiler.rules.json_source import load_json
 from compiler.rules.places import with_lines
 
 IMPORTERS: dict[str, Callable[..., Imported]] = {

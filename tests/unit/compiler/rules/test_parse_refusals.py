@@ -44,9 +44,9 @@ BAD = {
     "a JSON list": ("[1, 2]", "rule.shape", "$"),
     "empty": ("", "rule.syntax", "1:1"),
     "only a comment": ("-- nothing", "rule.syntax", "1:"),
-    "brackets without end": ("[" * 100_000, "rule.too_deep", ""),
+    "brackets without end": ("[" * 100_000, "rule.too_deep", "1:201"),
     "groups too deep": (_deep(40), "rule.too_deep", "$.conditions"),
-    "groups far too deep": (_deep(20_000), "rule.too_deep", ""),
+    "groups far too deep": (_deep(20_000), "rule.too_deep", "1:"),
     "unknown feature": (_table(_test("naem", "=", "x")), "rule.unknown_feature", "$"),
     "unknown feature in text": ("IF naem = 'x' THEN m ELSE m", "rule.unknown_feature", "1:4"),
     "unknown operator": (_table(_test("a", "lessThan", 1)), "rule.unknown_operator", "$"),
@@ -67,8 +67,13 @@ BAD = {
         "rule.duplicate_id", "1:",
     ),
     "reserved id": ("IF a < 1 THEN m AS default ELSE m", "rule.reserved_id", "1:4"),
-    "NaN": (_table(_test("a", "<", float("nan"))), "rule.literal", ""),
-    "Infinity": (_table(_test("a", "<", float("inf"))), "rule.literal", ""),
+    "NaN": (_table(_test("a", "<", float("nan"))), "rule.literal", "1:73"),
+    "NaN behind a text of it": (
+        '{"id": "NaN \\" NaN",\n "revision": NaN}',
+        "rule.literal", "2:14",
+    ),
+    "Infinity": (_table(_test("a", "<", float("inf"))), "rule.literal", "1:73"),
+    "-Infinity": (_table(_test("a", "<", float("-inf"))), "rule.literal", "1:73"),
     "beyond float64": (
         _table(_test("a", "<", 1)).replace('"value": 1', '"value": 1e999'),
         "rule.literal", "$",
@@ -83,7 +88,7 @@ BAD = {
     "enum value": (_table(_test("kind", "=", "wbe")), "rule.enum_value", "$"),
     "thousands of digits": (
         _table(_test("n", "=", 0)).replace('"value": 0', '"value": ' + "9" * 5000),
-        "rule.literal", "",
+        "rule.literal", "1:73",
     ),
     "thousands of digits in text": (f"IF n = {'9' * 5000} THEN m ELSE m", "rule.literal", "1:8"),
     "number run into a word": ("IF n = 12abc THEN m ELSE m", "rule.syntax", "1:8"),
@@ -95,7 +100,7 @@ BAD = {
     "NUL in JSON": ('{"conditions": [\0]}', "rule.syntax", "1:"),
     "invalid UTF-8": (b"IF a < 1 THEN m\xff ELSE m", "rule.syntax", "byte 15"),
     "UTF-16": ("IF a < 1 THEN m ELSE m".encode("utf-16"), "rule.syntax", "byte 0"),
-    "half a surrogate pair": (_table(_test("name", "=", "\ud800")), "rule.literal", ""),
+    "half a surrogate pair": (_table(_test("name", "=", "\ud800")), "rule.literal", "1:76"),
     "parentheses too deep": (
         "IF " + "(" * 5000 + "a < 1" + ")" * 5000 + " THEN m ELSE m",
         "rule.too_deep", "1:",
@@ -134,7 +139,11 @@ def test_bad_table_is_refused_with_code_and_place(name):
     match = [problem for problem in found if problem.code.startswith(code)]
     assert match, [str(problem) for problem in found]
     assert any(at in problem.at for problem in match), [str(problem) for problem in match]
-    assert all("expected" in problem.message or "got" in problem.message for problem in found)
+    for problem in found:
+        assert "expected" in problem.message
+        assert "got" in problem.message
+        assert problem.hint, str(problem)
+        assert problem.at, str(problem)
 
 
 @pytest.mark.parametrize("name", BAD)

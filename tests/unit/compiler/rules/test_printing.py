@@ -6,7 +6,8 @@ import json
 
 from hypothesis import HealthCheck, Phase, given, settings
 
-from compiler.rules.parse_json import load_json, parse_document
+from compiler.rules.json_source import load_json
+from compiler.rules.parse_json import parse_document
 from compiler.rules.parse_text import parse_text
 from compiler.rules.pipeline import compile_rules
 from compiler.rules.places import without_places
