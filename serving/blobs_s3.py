@@ -67,14 +67,18 @@ class S3Blobs(BlobStore):
 
     def _client(self) -> Any:
         from aiobotocore.config import AioConfig
-        from aiobotocore.session import get_session
 
         config = AioConfig(
             connect_timeout=CONNECT_S,
             read_timeout=max(1.0, min(self.deadline_s, 60.0)),
             retries={"max_attempts": ATTEMPTS, "mode": "standard"},
         )
-        return get_session().create_client("s3", endpoint_url=self.endpoint_url, config=config)
+        return self._session_of().create_client("s3", endpoint_url=self.endpoint_url, config=config)
+
+    def _session_of(self) -> Any:
+        from aiobotocore.session import get_session
+
+        return get_session()
 
     async def _guarded(self, work: Coroutine[Any, Any, Result]) -> Result:
         from botocore.exceptions import (  # type: ignore[import-untyped]

@@ -27,6 +27,7 @@ class Bucket(S3Blobs):
         self, bucket: str, *, endpoint_url: str | None = None, deadline_s: float = PIECE_DEADLINE_S
     ) -> None:
         super().__init__(bucket, "", endpoint_url=endpoint_url, deadline_s=deadline_s)
+        self._session: Any = None
 
     @property
     def url(self) -> str:
@@ -140,6 +141,12 @@ class Bucket(S3Blobs):
 
     def _key(self, name: str) -> str:
         return name
+
+    def _session_of(self) -> Any:
+        """One session for all calls: reading the service's model costs more than most of them."""
+        if self._session is None:
+            self._session = super()._session_of()
+        return self._session
 
     def _with_client(self, work: Callable[[Any], Awaitable[Result]]) -> Result:
         async def call() -> Result:

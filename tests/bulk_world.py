@@ -35,7 +35,7 @@ EVIDENCE = pa.schema(
         ("row", pa.int64()), ("id", pa.binary(16)), ("request_id", pa.string()),
         ("subject_ref", pa.string()), ("rule", pa.string()), ("decision", pa.string()),
         ("status", pa.int16()), ("features", pa.binary()), ("outputs", pa.binary()),
-        ("error", pa.binary()),
+        ("error", pa.string()),
     ]
 )  # fmt: skip
 assert tuple(RESULT.names) == COLUMNS
@@ -66,7 +66,7 @@ class RowByRow:
                 kept |= {"rule": answer["rule"], "decision": answer["decision"], "status": 200}
             else:
                 answer["error"] = str(found)
-                kept |= {"status": 422, "error": str(found).encode()}
+                kept |= {"status": 422, "error": str(found)}
             answers.append(answer)
             evidence.append(kept)
         return SimpleNamespace(

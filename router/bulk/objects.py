@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,8 +75,8 @@ class S3Output(Output):
         self._bucket = Bucket(bucket, deadline_s=deadline_s)
         self._prefix = prefix.rstrip("/") + "/" if prefix else ""
         cache.mkdir(parents=True, exist_ok=True)
-        self._folder = tempfile.TemporaryDirectory(dir=cache, prefix="bulk-")
-        self.scratch = Path(self._folder.name)
+        self.scratch = Path(tempfile.mkdtemp(dir=cache, prefix="bulk-"))
+        weakref.finalize(self, shutil.rmtree, self.scratch, ignore_errors=True)
         self._text: dict[str, bytes] = {}
 
     def read(self, name: str) -> bytes | None:

@@ -6,20 +6,23 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-import msgspec
 import numpy as np
+import pyarrow as pa
 from msgspec import Struct
 
 from router.bulk.ids import row_ids
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from router.bulk.blocks import Bad, Block
     from router.bulk.manifest import Job
     from router.bulk.units import Unit
 
 BAD_ROW = 422
+ADDED = {
+    "status": pa.int16(), "request_id": pa.string(), "subject_ref": pa.string(),
+    "features": pa.binary(), "error": pa.string(),
+}  # fmt: skip
+"""Columns that rows of the evidence may have alone: what came, when it was no row."""
 COLUMNS = (
     "row", "id", "rule", "model", "version", "decision", "label", "value", "outputs", "error",
 )  # fmt: skip
@@ -92,8 +95,6 @@ class Scorer:
 
     def __call__(self, block: Block) -> Scored:
         """Answer one block."""
-        import pyarrow as pa
-
         received_ns = time.time_ns()
         job = self._job
         ids = row_ids(job.id, job.now_us, block.unit.file, block.first_row, block.rows)
@@ -137,7 +138,6 @@ class Scorer:
         return _merged(result, answers), _merged(evidence, kept)
 
     def _evidence(self, number: int, raw: bytes, bad: Bad) -> dict[str, Any]:
-        problem = {"code": bad.code, "detail": bad.message, "status": BAD_ROW}
         return {
             "row": number,
             "id": raw,
@@ -145,12 +145,11 @@ class Scorer:
             "request_id": bad.id,
             "subject_ref": self._subject_ref(bad.subject) if bad.subject else None,
             "features": bad.features,
-            "error": msgspec.json.encode(problem),
+            "error": str(bad),
         }
 
 
 def _table(found: Any) -> pa.Table:
-    import pyarrow as pa
 
     return pa.Table.from_batches([found]) if isinstance(found, pa.RecordBatch) else found
 
@@ -162,26 +161,21 @@ def _renumbered(table: pa.Table, numbers: pa.Array) -> pa.Table:
 
 
 def _merged(table: pa.Table, rows: list[dict[str, Any]]) -> pa.Table:
-    """A table with some rows put in, by their number; columns it lacks are added."""
-    import pyarrow as pa
+    """A table with some rows put in, by their number; columns that it lacks are added."""
     import pyarrow.compute as pc
 
     if not rows:
         return table
-    columns = []
-    for field in table.schema:
-        values = [each.get(field.name) for each in rows]
-        kind = field.type
-        if field.name == "id" and pa.types.is_string(kind):
-            values = [uuid_word(each) for each in values if each is not None]
-        elif pa.types.is_string(kind):
-            values = [each.decode() if isinstance(each, bytes) else each for each in values]
-        if pa.types.is_dictionary(kind):
-            columns.append(pa.array(values, kind.value_type).dictionary_encode().cast(kind))
-        else:
-            columns.append(pa.array(values, kind))
-    more = pa.Table.from_arrays(columns, schema=table.schema)
-    whole = pa.concat_tables([table, more]).unify_dictionaries()
+    columns = {}
+    for name in rows[0]:
+        known = name in table.schema.names
+        kind = table.schema.field(name).type if known else ADDED[name]
+        values = [each[name] for each in rows]
+        if name == "id" and pa.types.is_string(kind):
+            values = [uuid_word(each) for each in values]
+        columns[name] = pa.array(values, kind)
+    whole = pa.concat_tables([table, pa.table(columns)], promote_options="permissive")
+    whole = whole.unify_dictionaries()
     return whole.take(pc.sort_indices(whole.column("row"))).combine_chunks()
 
 
