@@ -339,9 +339,9 @@ def _given(
     return found
 
 
-_HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint8).reshape(256, 2)
-_DIGITS = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34]
 _WIDTH = 36
+_GROUPS = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
+"""Digits of a UUID between its dashes."""
 
 
 def id_words(raw: NDArray[np.uint8]) -> Any:
@@ -354,9 +354,9 @@ def id_words(raw: NDArray[np.uint8]) -> Any:
 
     rows = len(raw)
     text = np.full((rows, _WIDTH), ord("-"), np.uint8)
-    pairs = _HEX[raw]
-    for place, at in enumerate(_DIGITS):
-        text[:, at : at + 2] = pairs[:, place]
+    digits = np.frombuffer(raw.tobytes().hex().encode(), np.uint8).reshape(rows, 32)
+    for dashes, (start, end) in enumerate(_GROUPS):
+        text[:, start + dashes : end + dashes] = digits[:, start:end]
     offsets = np.arange(0, (rows + 1) * _WIDTH, _WIDTH, dtype=np.int32)
     return pa.StringArray.from_buffers(rows, pa.py_buffer(offsets), pa.py_buffer(text))
 
