@@ -123,16 +123,21 @@ class Evidence:
 
 
 def need_open(endpoint: Endpoint) -> None:
-    """Check that parts may hold the features as they are.
+    """Check that parts may hold the features: protected ones are left out, sealed ones cannot be.
 
     Raises:
-        BulkError: some are sealed or split in records, which parts cannot do.
+        BulkError: some are sensitive.
     """
-    names = [n for n, each in endpoint.content.features.items() if each.sensitive or each.protected]
+    names = [name for name, each in endpoint.content.features.items() if each.sensitive]
     if names:
         raise BulkError(
-            f"features {', '.join(names[:5])} of {endpoint.name} are sensitive or protected, and "
-            "columnar evidence would hold them in the clear",
+            f"features {', '.join(names[:5])} of {endpoint.name} are sensitive, and columnar "
+            "evidence would hold them in the clear",
             code="bulk.sensitive",
             hint="send these rows through the stream, which keeps sealed records",
         )
+
+
+def protected_names(endpoint: Endpoint) -> frozenset[str]:
+    """Features that never reach a rule or a model, and that parts do not hold."""
+    return frozenset(n for n, each in endpoint.content.features.items() if each.protected)

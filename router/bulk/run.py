@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from router.bulk.blocks import Block, Reading
 from router.bulk.errors import BulkError, InputError, TooManyBadError
+from router.bulk.evidence import protected_names
 from router.bulk.formats import format_of
 from router.bulk.job import finish, is_mine, open_job, units_of
 from router.bulk.manifest import SUCCESS, Job, UnitLine, encode_line, manifest_name
@@ -192,7 +193,8 @@ class Run:
 
     def _work(self) -> None:
         plan = self._plan
-        scorer = Scorer(plan.decide, self.job, plan.subject_ref)
+        hidden = protected_names(plan.endpoint)
+        scorer = Scorer(plan.decide, self.job, plan.subject_ref, hidden)
         results = flow(self._blocks(), scorer, workers=plan.workers, prepare=plan.prepare)
         parts: list[Scored] = []
         with closing(results):

@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 from msgspec import Struct
 
 from router.bulk.ids import row_ids
+from serving.audit.parts import INPUT
 
 if TYPE_CHECKING:
     from router.bulk.blocks import Bad, Block
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from router.bulk.units import Unit
 
 BAD_ROW = 422
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 ADDED = {
     "status": pa.int16(), "request_id": pa.string(), "subject_ref": pa.string(),
     "features": pa.binary(), "error": pa.string(),
@@ -86,12 +89,20 @@ class Scorer:
         decide: the endpoint.
         job: fixes ids.
         subject_ref: keyed hash of a subject.
+        protected: features that the evidence must not hold.
     """
 
-    def __init__(self, decide: Decide, job: Job, subject_ref: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        decide: Decide,
+        job: Job,
+        subject_ref: Callable[[str], str],
+        protected: frozenset[str] = frozenset(),
+    ) -> None:
         self._decide = decide
         self._job = job
         self._subject_ref = subject_ref
+        self._protected = protected
 
     def __call__(self, block: Block) -> Scored:
         """Answer one block."""
@@ -119,6 +130,8 @@ class Scorer:
             strict=True,
         ):
             result = result.append_column(name, column)
+        secret = [INPUT + name for name in self._protected]
+        evidence = evidence.drop_columns([n for n in evidence.column_names if n in secret])
         return Scored(
             block.unit, block.last, block.rows, result, evidence, errors, found.routes,
             received_ns, time.time_ns(),
@@ -144,9 +157,20 @@ class Scorer:
             "status": BAD_ROW,
             "request_id": bad.id,
             "subject_ref": self._subject_ref(bad.subject) if bad.subject else None,
-            "features": bad.features,
+            "features": self._without_protected(bad.features),
             "error": str(bad),
         }
+
+    def _without_protected(self, raw: bytes | None) -> bytes | None:
+        """Received features without those that evidence must not hold."""
+        if raw is None or not self._protected:
+            return raw
+        try:
+            members = _members(raw)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        kept = {name: value for name, value in members.items() if name not in self._protected}
+        return msgspec.json.encode(kept)
 
 
 def _table(found: Any) -> pa.Table:
