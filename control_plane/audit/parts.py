@@ -94,6 +94,8 @@ def _row(record: Any, row: dict[str, Any]) -> PartRow:
         name: store.decode(value) if isinstance(value, bytes) else value
         for name, value in row.items()
     }
+    if isinstance(row.get("id"), bytes):
+        values["id"] = str(UUID(bytes=row["id"]))
     plain = msgspec.to_builtins(values, builtin_types=(datetime,))
     return PartRow(
         record["id"], record["part"], record["received_at"], record["endpoint"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from compiler.errors import AppError
-from interlock.commands.audit_acts import ACTS
+from interlock.commands.audit_acts import ACTS, part_rows
 from interlock.present import show_rows
 from interlock.remote import Remote, remote_command
 from interlock.settings import read_environment
@@ -32,6 +32,11 @@ FINDINGS_SHOWN = 50
 DECISION = (
     "received_at", "id", "endpoint", "release", "rule", "model", "version", "decision", "status",
 )  # fmt: skip
+
+IN_PARTS = ("status", "decision", "rule", "version", "model", "request_id")
+"""Filters of a query that rows of columnar parts can be held against, too."""
+IN_RECORDS = ("key_id", "release", "outcome", "override")
+"""Those that are about records alone."""
 
 HOME = click.option(
     "--home",
@@ -94,12 +99,24 @@ def filters(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most.")
 @remote_command
 def query(remote: Remote, *, limit: int, **wanted: Any) -> None:
-    """List decisions, newest first."""
+    """List decisions, newest first; with --subject also those in the parts of bulk jobs."""
     for name in ("since", "until"):
         at = _utc(wanted[name])
         wanted[name] = at.isoformat() if at else None
-    rows = itertools.islice(remote.pages("/audit/records", **wanted), limit)
+    rows: Iterator[dict[str, Any]] = remote.pages("/audit/records", **wanted)
+    if wanted["subject"] and not any(wanted[name] for name in IN_RECORDS):
+        rows = itertools.chain(rows, _part_rows(remote, wanted))
+    rows = itertools.islice(rows, limit)
     show_rows(rows, DECISION, as_json=remote.as_json, empty="no such decisions")
+
+
+def _part_rows(remote: Remote, wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Rows of parts in the shape of records."""
+    asked = {name: wanted[name] for name in ("subject", "endpoint", "since", "until")}
+    for found in part_rows(remote, **asked):
+        row = found["values"]
+        if all(wanted[name] in (None, row.get(name)) for name in IN_PARTS):
+            yield {**row, **{name: found[name] for name in ("received_at", "endpoint", "release")}}
 
 
 @audit.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -95,7 +96,12 @@ def parts(
     until: datetime | None,
 ) -> None:  # fmt: skip
     """Decisions about a subject that streams and bulk jobs made, one JSON line each."""
-    wanted = {"subject": subject, "endpoint": endpoint, "since": since, "until": until}
+    for row in part_rows(remote, subject=subject, endpoint=endpoint, since=since, until=until):
+        click.echo(msgspec.json.encode(row))
+
+
+def part_rows(remote: Remote, **wanted: Any) -> Iterator[dict[str, Any]]:
+    """Rows about a subject out of columnar parts, oldest first."""
     given = {
         name: value.isoformat() if isinstance(value, datetime) else value
         for name, value in wanted.items()
@@ -105,8 +111,7 @@ def parts(
     while cursor is not None:
         query = urlencode({**given, "cursor": cursor} if cursor else given)
         found = remote.call("GET", f"/audit/parts?{query}")
-        for row in found["items"]:
-            click.echo(msgspec.json.encode(row))
+        yield from found["items"]
         for digest in found["missing"]:
             click.echo(f"{digest}: not in the artifact store (yet)", err=True)
         cursor = found["next"]
