@@ -15,6 +15,7 @@ from router.errors import BodyError, KeyMissingError
 from router.routes import Route, match
 
 MAX_TRACEPARENT = 128
+MAX_ROW_DIGITS = 15
 PRINTABLE = frozenset(range(0x20, 0x7F))
 
 
@@ -34,6 +35,7 @@ class Head:
         encoding: content encoding of the body, empty for none.
         json_bytes: ``Inference-Header-Content-Length``.
         timing: ``Server-Timing`` is wanted.
+        start_row: number of the first row of a stream that goes on.
         length: announced body bytes, None when chunked or absent.
         size: the same, 0 when chunked or absent.
         bare: the answer has no body (HEAD).
@@ -63,6 +65,7 @@ class Head:
         "query",
         "route",
         "size",
+        "start_row",
         "timing",
         "token",
         "traceparent",
@@ -84,6 +87,7 @@ class Head:
         self.encoding = b""
         self.json_bytes: int | None = None
         self.timing = False
+        self.start_row = 0
         self.length: int | None = None
         self.chunked = False
         self.expect = False
@@ -204,6 +208,16 @@ def _timing(head: Head, value: bytes) -> None:
     head.timing = value.strip() not in (b"", b"0")
 
 
+def _start_row(head: Head, value: bytes) -> None:
+    word = value.strip()
+    if not word.isdigit() or len(word) > MAX_ROW_DIGITS:
+        head.error = BodyError(
+            "expected the number of the first row", code="body.shape", at="X-Start-Row"
+        )
+    else:
+        head.start_row = int(word)
+
+
 def _expect(head: Head, value: bytes) -> None:
     head.expect = value.strip().lower() == b"100-continue"
 
@@ -224,6 +238,7 @@ _READERS = {
     b"content-encoding": _encoding,
     b"inference-header-content-length": _json_bytes,
     b"x-server-timing": _timing,
+    b"x-start-row": _start_row,
     b"expect": _expect,
     b"accept": _accept,
     b"content-type": _content_type,

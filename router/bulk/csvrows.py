@@ -19,8 +19,9 @@ from msgspec import Raw
 from compiler.schema import CONTEXT_PREFIX
 from router.bulk.blocks import ID, RESERVED, SPLIT, SUBJECT, Bad, Block, Reading, wanted_columns
 from router.bulk.errors import InputError
-from router.bulk.text import arrow_type, take_slowly
+from router.bulk.text import take_slowly
 from router.bulk.units import Unit
+from router.columnar.batch import arrow_type
 from router.wire.csv_rows import read_cell, split_line
 from router.wire.native import Row
 

@@ -19,8 +19,9 @@ from compiler.errors import AppError
 from compiler.schema import CONTEXT_PREFIX
 from compiler.schema_decode import features_struct
 from router.bulk.blocks import CONTEXT, ID, RESERVED, SPLIT, SUBJECT, Bad, Block, Reading
-from router.bulk.text import refused, row_batch, take_slowly
+from router.bulk.text import refused, take_slowly
 from router.bulk.units import Unit
+from router.columnar.batch import row_batch
 from router.endpoint import DECODING
 from router.wire.native import Row, decode_row, shape_error
 
@@ -149,7 +150,7 @@ class _Lines:
                 keys.append(kept)
         names = [*self._plain, *self._context, ID, SUBJECT, SPLIT]
         columns = zip(*rows, strict=True) if rows else ([] for _ in names)
-        batch = row_batch(self._endpoint, dict(zip(names, columns, strict=True)))
+        batch = row_batch(self._endpoint.content.features, dict(zip(names, columns, strict=True)))
         return Block(unit, last, first_row, len(lines), batch, bad, self._key_batch(keys))
 
     def _nested_row(self, line: bytes) -> tuple[Values, Values]:

@@ -7,22 +7,22 @@ bit for bit, that of a single request with the same values.
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from msgspec import Struct
 
+from compiler.errors import AppError
 from compiler.models.values import Coded
 from compiler.rules.ast import SplitConsequent
 from compiler.rules.splits import assign_many
 from router.arms import Arm, Split
-from router.columnar.inputs import ID, SPLIT, SUBJECT, Inputs, column_name, read_inputs
+from router.columnar.inputs import SPLIT, SUBJECT, Inputs, column_name, read_inputs
 from router.columnar.outputs import outputs_json
+from router.columnar.tables import given, id_words, label_and_value, named, random_ids
+from router.decide import unknown_rule
 from router.errors import ShedError
-from serving.audit.parts import INPUT
 from serving.scatter import Answers
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from router.endpoint import Endpoint
 
 REFUSED, FAILED = 422, 500
-UNKNOWN_RULE = "rule.unknown: expected values that rule {!r} can be decided with"
+Tally = tuple[tuple[Arm, int, int], ...]
 
 
 class Decisions(Struct, frozen=True):
@@ -44,12 +44,27 @@ class Decisions(Struct, frozen=True):
         evidence: the same rows as a columnar part keeps them.
         errors: rows with an error.
         routes: rows by model; rejected ones under an empty name.
+        problems: of rows that fitted the schema, by place in the batch.
+        tally: arm, outcome of the decision table and number of rows.
     """
 
     result: pa.RecordBatch
     evidence: pa.RecordBatch
     errors: int
     routes: Mapping[str, int]
+    problems: Mapping[int, AppError]
+    tally: Tally
+
+
+class _Made(Struct, frozen=True):
+    """What the steps found, by row: see :class:`ColumnarEndpoint`."""
+
+    inputs: Inputs
+    arms: NDArray[np.intp]
+    open_rows: NDArray[np.bool_]
+    answers: Answers
+    outcomes: NDArray[np.int16]
+    failed: dict[int, AppError]
 
 
 class ColumnarEndpoint:
@@ -95,16 +110,15 @@ class ColumnarEndpoint:
             raise ShedError(f"endpoint {endpoint.name!r} is suspended", code="endpoint.suspended")
         inputs = read_inputs(batch, endpoint.content.features, lenient=self._lenient)
         problems = inputs.problems
+        failed: dict[int, AppError] = {}
         leaves = endpoint.routing.numpy(inputs.rules, inputs.rows, now_us)
         stopped = leaves < 0
         if stopped.any():
-            self._stop(problems, leaves, stopped, endpoint.routing.ids)
+            self._stop(failed, problems, leaves, stopped, endpoint.routing.ids)
             leaves = np.where(stopped, 0, leaves)
         open_rows = (
-            np.ones(inputs.rows, bool)
-            if inputs.sound and not stopped.any()
-            else np.equal(problems, None).astype(bool)  # type: ignore[call-overload]
-        )
+            np.ones(inputs.rows, bool) if inputs.sound else np.equal(problems, None).astype(bool)  # type: ignore[call-overload]
+        ) & ~stopped
         arms = self._arms_of(leaves, batch)
         answers = Answers.empty(endpoint.content.output, inputs.rows)
         for name, members in self._by_model.items():
@@ -112,20 +126,26 @@ class ColumnarEndpoint:
             rows = np.flatnonzero(chosen & open_rows)
             if len(rows):
                 answers.score(endpoint.models[name], inputs.model, rows)
-        for row, error in answers.errors.items():
+        failed |= answers.errors
+        outcomes = self._outcomes(inputs, answers, now_us, failed)
+        for row, error in failed.items():
             problems[row] = f"{error.code}: {error.message}"
             open_rows[row] = False
-        outcomes = self._outcomes(inputs, answers, now_us, problems, open_rows)
-        return self._tables(batch, first_row, ids, inputs, arms, open_rows, answers, outcomes)
+        made = _Made(inputs, arms, open_rows, answers, outcomes, failed)
+        return self._tables(batch, first_row, ids, made)
 
     @staticmethod
     def _stop(
-        problems: NDArray[np.object_], leaves: Any, stopped: NDArray[np.bool_], names: Any
+        failed: dict[int, AppError],
+        problems: NDArray[np.object_],
+        leaves: Any,
+        stopped: NDArray[np.bool_],
+        names: Any,
     ) -> None:
         """Rows that a table with ``onUnknown: error`` stops at."""
         for row in np.flatnonzero(stopped).tolist():
             if problems[row] is None:
-                problems[row] = UNKNOWN_RULE.format(names[-1 - int(leaves[row])])
+                failed[row] = unknown_rule(names[-1 - int(leaves[row])])
 
     def _arms_of(self, leaves: NDArray[np.int16], batch: pa.RecordBatch) -> NDArray[np.intp]:
         """The arm of every row, those of splits by their unit."""
@@ -162,8 +182,7 @@ class ColumnarEndpoint:
         inputs: Inputs,
         answers: Answers,
         now_us: int,
-        problems: NDArray[np.object_],
-        open_rows: NDArray[np.bool_],
+        failed: dict[int, AppError],
     ) -> NDArray[np.int16]:
         """Outcome of the decision table of every scored row; the last one stands for none."""
         endpoint = self.endpoint
@@ -174,39 +193,31 @@ class ColumnarEndpoint:
         found = endpoint.deciding.numpy(columns, inputs.rows, now_us)
         stopped = (found < 0) & answers.answered
         if stopped.any():
-            self._stop(problems, found, stopped, endpoint.deciding.ids)
-            open_rows[stopped] = False
+            self._stop(failed, inputs.problems, found, stopped, endpoint.deciding.ids)
             answers.answered[stopped] = False
         return np.where(answers.answered & (found >= 0), found, none).astype(np.int16)
 
-    def _tables(  # noqa: PLR0917 - one call, just above
-        self,
-        batch: pa.RecordBatch,
-        first_row: int,
-        ids: Any,
-        inputs: Inputs,
-        arms: NDArray[np.intp],
-        open_rows: NDArray[np.bool_],
-        answers: Answers,
-        outcomes: NDArray[np.int16],
-    ) -> Decisions:
+    def _tables(self, batch: pa.RecordBatch, first_row: int, ids: Any, made: _Made) -> Decisions:
+        """Answers and evidence."""
         import pyarrow as pa
 
+        inputs, arms, open_rows = made.inputs, made.arms, made.open_rows
+        answers, outcomes = made.answers, made.outcomes
         rows, endpoint = inputs.rows, self.endpoint
         whole = bool(open_rows.all())
         mask = None if whole else ~open_rows
         picked = pa.array(arms.astype(np.int32), mask=mask)
-        rule = _named([arm.rule for arm in self._arms], picked)
-        model = _named([arm.model for arm in self._arms], picked)
-        package = _named([arm.package for arm in self._arms], picked)
+        rule = named([arm.rule for arm in self._arms], picked)
+        model = named([arm.model for arm in self._arms], picked)
+        package = named([arm.package for arm in self._arms], picked)
         version = pa.array([arm.version for arm in self._arms], pa.int32()).take(picked)
         decision, decision_rule = self._decisions(arms, outcomes, mask)
         outputs = outputs_json(answers, endpoint.content.output)
         errors = pa.nulls(rows, pa.string()) if whole else pa.array(inputs.problems, pa.string())
-        raw = _random_ids(rows) if ids is None else np.ascontiguousarray(ids, np.uint8)
+        raw = random_ids(rows) if ids is None else np.ascontiguousarray(ids, np.uint8)
         if raw.shape != (rows, 16):
             raise ValueError(f"expected ids of shape ({rows}, 16), got {raw.shape}")
-        label, value = _label_and_value(answers)
+        label, value = label_and_value(answers)
         result = pa.record_batch(
             {
                 "row": np.arange(first_row, first_row + rows),
@@ -237,14 +248,27 @@ class ColumnarEndpoint:
         }
         if not whole:
             kept["error"] = errors
-        kept |= _given(batch, endpoint.content.features, self._subject_ref)
-        counts = np.bincount(arms[open_rows], minlength=len(self._arms))
+        kept |= given(batch, endpoint.content.features, self._subject_ref)
+        tally = self._tally(arms[open_rows], outcomes[open_rows])
         routes: dict[str, int] = {}
-        for arm, count in zip(self._arms, counts.tolist(), strict=True):
-            if count:
-                routes[arm.model or ""] = routes.get(arm.model or "", 0) + count
+        for arm, _, count in tally:
+            routes[arm.model or ""] = routes.get(arm.model or "", 0) + count
         return Decisions(
-            result, pa.record_batch(kept), 0 if whole else int((~open_rows).sum()), routes
+            result,
+            pa.record_batch(kept),
+            0 if whole else int((~open_rows).sum()),
+            routes,
+            made.failed,
+            tally,
+        )
+
+    def _tally(self, arms: NDArray[np.intp], outcomes: NDArray[np.int16]) -> Tally:
+        """How often each arm had each outcome."""
+        width = len(self.endpoint.decided)
+        counts = np.bincount(arms * width + outcomes, minlength=len(self._arms) * width)
+        return tuple(
+            (self._arms[place // width], place % width, int(counts[place]))
+            for place in np.flatnonzero(counts).tolist()
         )
 
     def _decisions(
@@ -258,7 +282,7 @@ class ColumnarEndpoint:
         rules = [each.rule for each in decided] + [None]
         chosen = np.where(self._rejects[arms], len(decided), outcomes)
         picked = pa.array(chosen.astype(np.int32), mask=mask)
-        return _named(words, picked), _named(rules, picked)
+        return named(words, picked), named(rules, picked)
 
     @staticmethod
     def _status(open_rows: NDArray[np.bool_], answers: Answers) -> NDArray[np.int16]:
@@ -267,16 +291,6 @@ class ColumnarEndpoint:
             if error.code.startswith("model."):
                 found[row] = FAILED
         return found
-
-
-def _named(words: list[str | None], picked: Any) -> Any:
-    """A dictionary array of some words by their numbers; a word that is None is null."""
-    import pyarrow as pa
-
-    known = list(dict.fromkeys(word for word in words if word is not None))
-    places = pa.array([None if w is None else known.index(w) for w in words], pa.int32())
-    indices = places.take(picked) if known else pa.nulls(len(picked), pa.int32())
-    return pa.DictionaryArray.from_arrays(indices, pa.array(known or [""], pa.string()))
 
 
 def _output_columns(answers: Answers) -> dict[str, Any]:
@@ -294,77 +308,9 @@ def _output_columns(answers: Answers) -> dict[str, Any]:
     return {"output.value": answers.values}
 
 
-def _label_and_value(answers: Answers) -> tuple[Any, Any]:
-    """The short answer: a label, else a number (of a clustering the cluster)."""
-    import pyarrow as pa
-
-    rows = len(answers.answered)
-    none = pa.DictionaryArray.from_arrays(pa.nulls(rows, pa.int32()), pa.array([""], pa.string()))
-    missing = ~answers.answered
-    if answers.codes is not None:
-        codes = pa.array(answers.codes, mask=missing)
-        words = pa.array(answers.classes.tolist(), pa.string())
-        return pa.DictionaryArray.from_arrays(codes, words), pa.nulls(rows, pa.float64())
-    numbers = answers.values if answers.clusters is None else answers.clusters
-    assert numbers is not None
-    return none, pa.array(numbers.astype(np.float64), mask=missing)
-
-
 def _texts(batch: pa.RecordBatch, name: str, rows: NDArray[np.intp]) -> list[Any]:
     """Values of a column as texts; None where there is none."""
     if name not in batch.schema.names:
         return [None] * len(rows)
     values = batch.column(name).take(rows).to_pylist()
     return [value if value is None else str(value) for value in values]
-
-
-def _given(
-    batch: pa.RecordBatch, features: Mapping[str, Any], subject_ref: Callable[[str], str]
-) -> dict[str, Any]:
-    """What came, as evidence: a column per feature, the caller's ids, hashes of subjects."""
-    import pyarrow as pa
-
-    names = set(batch.schema.names)
-    found: dict[str, Any] = {}
-    if ID in names:
-        found["request_id"] = batch.column(ID).cast(pa.string())
-    if SUBJECT in names:
-        subjects = batch.column(SUBJECT).cast(pa.string()).dictionary_encode()
-        refs = [None if s is None else subject_ref(s) for s in subjects.dictionary.to_pylist()]
-        found["subject_ref"] = pa.array(refs, pa.string()).take(subjects.indices)
-    for name in features:
-        column = column_name(name)
-        if column in names:
-            found[INPUT + name] = batch.column(column)
-    return found
-
-
-_WIDTH = 36
-_GROUPS = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
-"""Digits of a UUID between its dashes."""
-
-
-def id_words(raw: NDArray[np.uint8]) -> Any:
-    """UUIDs as they are written: bytes of shape (rows, 16) to a string array.
-
-    >>> id_words(np.zeros((1, 16), np.uint8))[0].as_py()
-    '00000000-0000-0000-0000-000000000000'
-    """
-    import pyarrow as pa
-
-    rows = len(raw)
-    text = np.full((rows, _WIDTH), ord("-"), np.uint8)
-    digits = np.frombuffer(raw.tobytes().hex().encode(), np.uint8).reshape(rows, 32)
-    for dashes, (start, end) in enumerate(_GROUPS):
-        text[:, start + dashes : end + dashes] = digits[:, start:end]
-    offsets = np.arange(0, (rows + 1) * _WIDTH, _WIDTH, dtype=np.int32)
-    return pa.StringArray.from_buffers(rows, pa.py_buffer(offsets), pa.py_buffer(text))
-
-
-def _random_ids(rows: int) -> NDArray[np.uint8]:
-    """UUIDs of version 7 that share a millisecond, random otherwise."""
-    raw = np.frombuffer(bytearray(os.urandom(rows * 16)), np.uint8).reshape(rows, 16)
-    raw[:, :6] = np.frombuffer((time.time_ns() // 1_000_000).to_bytes(6, "big"), np.uint8)
-    raw[:, 6] = raw[:, 6] & 0x0F | 0x70
-    raw[:, 8] = raw[:, 8] & 0x3F | 0x80
-    return raw

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pytest
 
 from compiler.errors import AppError
-from router.columnar.decide import ColumnarEndpoint, id_words
+from router.columnar.decide import ColumnarEndpoint
+from router.columnar.tables import id_words
 from router.decide import choose_arm
 from router.release.build import assemble
 from router.release.spec import Policies
