@@ -31,6 +31,8 @@ _UFUNC = {
 _MASK = re.compile(r"\bm\d+\b")
 """Locals of masks; user text is in constants, never in a line."""
 
+WIDE = 64
+"""Masks of one line: Python compiles a chain of some thousand by recursion, and refuses."""
 SEGMENT = 32
 """Entries of one generated function; between two, rows that are decided can be left out."""
 
@@ -153,6 +155,11 @@ class VectorEmitter:
             case ast.And(of=parts) | ast.Or(of=parts):
                 sign = " & " if isinstance(node, ast.And) else " | "
                 masks = [self.true(part) for part in parts]
+                while len(masks) > WIDE:
+                    masks = [
+                        self.add(sign.join(masks[at : at + WIDE]))
+                        for at in range(0, len(masks), WIDE)
+                    ]
                 return self.add(sign.join(masks)) if masks else self.everywhere(sign == " & ")
             case ast.Xor(of=parts, negated=negated):
                 masks = [self.true(part) for part in parts]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 FALSE, UNKNOWN, TRUE = 0, 1, 2
 """Kleene values in their order: AND is the least, OR the greatest."""
 SEED = 20_260
-MAX_ASKED = 4_096
+MAX_ASKED = 512
 """Combinations of one test that the reference is asked; more are computed by columns."""
 MANY = 64
 """Cells of a feature beyond which a test is taken from its cuts and not from the reference."""
@@ -171,7 +171,8 @@ class Grid:
         word = ast.RejectConsequent()
         rules = (ast.Rule("true", leaf, word), ast.Rule("false", ast.Not(leaf), word))
         program = VectorProgram(number_leaves(ast.Table(rules, word)), self.scope, "fallthrough")
-        found = program.run(self.columns(), self.rows, 0)
+        read = {name: self.codes[name] for name in field_names(leaf)}
+        found = program.run(self.columns(read), self.rows, 0)
         return np.array([TRUE, FALSE, UNKNOWN], np.int8)[found]
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from compiler.rules.analyse.space import Space
     from compiler.rules.compiled import CompiledRules
 
-PROBED = 2_000_000
+PROBED = 20_000_000
 """Rows times rules that one table may probe where not every combination was tried."""
 
 
@@ -44,7 +44,10 @@ class Lines:
 
 def lines(rules: CompiledRules, space: Space, name: str) -> Lines:
     """Decisions along a feature, of all contexts or of as many as the budget allows."""
-    return _every(space, name) if space.complete else _probed(rules, space, name)
+    if name not in space.lines:
+        found = _every(space, name) if space.complete else _probed(rules, space, name)
+        space.lines[name] = found
+    return space.lines[name]
 
 
 def _every(space: Space, name: str) -> Lines:
@@ -68,9 +71,9 @@ def _probed(rules: CompiledRules, space: Space, name: str) -> Lines:
     """Sampled rows that a rule decides, each with every cell of the feature."""
     grid = space.grid
     values = grid.values[name]
-    budget = PROBED // max(1, len(rules.ids)) // len(grid.values) // len(values)
+    budget = PROBED // space.size // len(grid.values) // len(values)
     hit = np.flatnonzero(space.decided != rules.flat.cascade.default)
-    base = hit[: max(1, budget)]
+    base = hit[:budget]
     codes = {other: np.repeat(each[base], len(values)) for other, each in grid.codes.items()}
     codes[name] = np.tile(np.arange(len(values)), len(base))
     rows = len(base) * len(values)

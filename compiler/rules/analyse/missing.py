@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from compiler.rules.compiled import CompiledRules
     from compiler.rules.flat import Step
 
+SOUGHT = 100
+"""Rules that are asked about one feature."""
 ASKED = 8
 """Rows that the reference interpreter is asked about one rule and feature."""
 
@@ -58,7 +60,8 @@ def _of_feature(
 ) -> Iterator[Finding]:
     present, absent = along.decided[:, :-1], along.decided[:, -1:]
     differs = outcomes[present] != outcomes[absent]
-    aware = np.array([index in _aware(rules, along.name) for index in range(len(rules.ids))])
+    aware = np.zeros(len(rules.ids), np.bool_)
+    aware[list(_aware(rules, along.name))] = True
     lost = differs & (present < absent) & ~aware[absent]
     never = differs.all(axis=1) & (present != rules.flat.cascade.default).all(axis=1)
     told: set[str] = set()
@@ -68,7 +71,14 @@ def _of_feature(
             told.add(hole.rules[0])
             yield replace(hole, message=f"{hole.message}; no value of `{along.name}` gives that")
             lost &= ~never[:, None]  # the other rules of such a request need no note
-    for index in np.unique(present[lost]).tolist():
+    wanting = np.unique(present[lost]).tolist()
+    if len(wanting) > SOUGHT:
+        message = (
+            f"what a MISSING `{along.name}` does was asked of {SOUGHT} rules of {len(wanting)}; "
+            "that nothing happens to the others is not proven"
+        )
+        yield Finding("note", "missing-hole", message, proven=False)
+    for index in wanting[:SOUGHT]:
         note = _first(rules, along, lost & (present == index))
         if note is not None and note.rules[0] not in told:
             told.add(note.rules[0])

@@ -49,12 +49,14 @@ class Reach:
     def _walk(self, cascade: Cascade, still: NDArray[np.bool_]) -> None:
         for step in cascade.steps:
             self.open[step.path] = still
-            known = exact(step.rule.condition)
+            if not exact(step.rule.condition):
+                if step.inner is not None:
+                    self._walk(step.inner, still)
+                continue
             value = self.space.grid.truth(step.rule.condition)
             if step.inner is not None:
-                self._walk(step.inner, still & (value == TRUE) if known else still)
-            if known:
-                still = still & (value == FALSE if self.strict else value != TRUE)
+                self._walk(step.inner, still & (value == TRUE))
+            still = still & (value == FALSE if self.strict else value != TRUE)
 
 
 def never_true(reach: Reach, step: Step) -> bool:

@@ -44,13 +44,18 @@ def analyse(rules: CompiledRules) -> list[Finding]:
             *overlaps(rules, space),
             *redundant(rules, reach, settled),
         ]
-    return few([confirmed(rules, finding) for finding in found])
+    return in_order([confirmed(rules, finding) for finding in few(found)])
+
+
+def in_order(found: list[Finding]) -> list[Finding]:
+    """Worst first."""
+    return sorted(found, key=lambda finding: _ORDER[finding.level])
 
 
 def few(found: list[Finding]) -> list[Finding]:
     """Worst first; below error :data:`MOST` of a kind at most and a count of the others."""
     kinds: dict[tuple[str, str], list[Finding]] = {}
-    for finding in sorted(found, key=lambda each: _ORDER[each.level]):
+    for finding in in_order(found):
         kinds.setdefault((finding.level, finding.code), []).append(finding)
     kept: list[Finding] = []
     for (level, code), group in kinds.items():

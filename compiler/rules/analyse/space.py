@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compiler.rules.analyse.cells import is_residual
+from compiler.rules.analyse.cells import is_residual, literals_of
 from compiler.rules.analyse.grid import TRUE, Grid
 from compiler.rules.explanation import leaves_of
 
 if TYPE_CHECKING:
     from compiler.rules import ast
+    from compiler.rules.analyse.lines import Lines
     from compiler.rules.compiled import CompiledRules
 
 BUDGET_ROWS = 100_000
@@ -19,6 +20,10 @@ BUDGET_ROWS = 100_000
 BUDGET_TESTS = 4_000_000
 """Rows times rules: longer tables get fewer rows."""
 
+ORDINARY = 8
+"""Tests of a rule; where they are more a table counts as longer."""
+LISTED = 32
+"""Members of a list that amount to a test."""
 LEAST_ROWS = 1_000
 """Rows that even the longest table gets."""
 
@@ -32,6 +37,8 @@ class Space:
         complete: every combination of cells is there.
         columns: object arrays of shape (rows,) by feature.
         decided: leaf that decides each row, -1-i where UNKNOWN rule i stops it; shape (rows,).
+        size: rules, or what their tests amount to.
+        lines: decisions along a feature, once they were asked for.
         first: first row that each leaf index decides, -1 where none does; shape (leaves,).
 
     Cost: rows x features; at most ``BUDGET_ROWS`` rows.
@@ -39,7 +46,14 @@ class Space:
 
     def __init__(self, rules: CompiledRules) -> None:
         conditions = [step.rule.condition for step in rules.steps()]
-        budget = max(LEAST_ROWS, min(BUDGET_ROWS, BUDGET_TESTS // max(1, len(conditions))))
+        tests = sum(
+            1 + len(literals_of(leaf)) // LISTED
+            for condition in conditions
+            for leaf in leaves_of(condition)
+        )
+        self.size = max(1, len(conditions), tests // ORDINARY)
+        self.lines: dict[str, Lines] = {}
+        budget = max(LEAST_ROWS, min(BUDGET_ROWS, BUDGET_TESTS // self.size))
         self.grid = Grid(conditions, rules.scope, budget)
         self.complete, self.rows = self.grid.complete, self.grid.rows
         self.columns = self.grid.columns()

@@ -18,6 +18,8 @@ from compiler.rules.analyse.space import exact
 from compiler.rules.check import field_names
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from compiler.rules.analyse.space import Space
     from compiler.rules.compiled import CompiledRules
     from compiler.rules.flat import Cascade, Step
@@ -26,8 +28,17 @@ TRIALS = 8
 """Rows made for each rule."""
 ROWS = 10_000
 """Combinations tried for one proof."""
-BUDGET = 50_000_000
+SINGLE = 200
+"""Earlier rules that are looked at one by one for one rule."""
+BUDGET = 20_000_000
 """Combinations times rules that the proofs of one table may cost."""
+LEAST = 5_000
+"""What a proof costs however few combinations it tries."""
+_HIDDEN = frozenset(("",))
+"""Names of a rule whose truth cells do not show: those of no rule."""
+
+
+Before = tuple[tuple["Cascade", int], ...]
 
 
 class Suspect:
@@ -36,28 +47,31 @@ class Suspect:
     Attributes:
         step: the rule.
         needs: what must be TRUE for it to decide: the rules around it and its own.
-        before: conditions of the rules read before it.
+        before: the rules read before it, by cascade the steps and how many of them.
     """
 
-    def __init__(self, step: Step, needs: list[ast.Condition], before: list[ast.Condition]) -> None:
-        self.step, self.needs, self.before = step, needs, before
+    def __init__(self, step: Step, needs: list[ast.Condition], before: Before) -> None:
+        self.step, self.needs, self._before = step, needs, before
+
+    def before(self) -> Iterator[Step]:
+        """The rules that are read before it, the outermost first."""
+        for cascade, count in self._before:
+            yield from cascade.steps[:count]
 
 
 def suspects(cascade: Cascade, wanted: set[str]) -> list[Suspect]:
     """The rules of these paths with what stands before and around them."""
     found: list[Suspect] = []
 
-    def walk(inner: Cascade, needs: list[ast.Condition], before: list[ast.Condition]) -> None:
-        seen = list(before)
-        for step in inner.steps:
-            own = [*needs, step.rule.condition]
+    def walk(inner: Cascade, needs: list[ast.Condition], before: Before) -> None:
+        for number, step in enumerate(inner.steps):
+            own, seen = [*needs, step.rule.condition], (*before, (inner, number))
             if step.path in wanted:
-                found.append(Suspect(step, own, list(seen)))
+                found.append(Suspect(step, own, seen))
             if step.inner is not None:
                 walk(step.inner, own, seen)
-            seen.append(step.rule.condition)
 
-    walk(cascade, [], [])
+    walk(cascade, [], ())
     return found
 
 
@@ -89,6 +103,11 @@ class Prover:
     def __init__(self, rules: CompiledRules) -> None:
         self.rules, self.left = rules, BUDGET
         self.strict = rules.on_unknown != "fallthrough"
+        self._names = {
+            step.path: frozenset(field_names(step.rule.condition))
+            for step in rules.steps()
+            if exact(step.rule.condition)
+        }
 
     def hidden(self, suspect: Suspect) -> dict[str, Any] | None:
         """A row on which the rule is TRUE and comes too late, when all such rows do; else None.
@@ -97,11 +116,13 @@ class Prover:
         else one by one.
         """
         needs = [need for need in suspect.needs if exact(need)]
-        names = set(field_names(ast.And(tuple(needs))))
+        names = frozenset(field_names(ast.And(tuple(needs))))
         earlier = [
-            rule for rule in suspect.before if exact(rule) and names.issuperset(field_names(rule))
+            step.rule.condition
+            for step in suspect.before()
+            if self._names.get(step.path, _HIDDEN) <= names
         ]
-        for group in (earlier, *([rule] for rule in earlier)):
+        for group in (earlier, *([rule] for rule in earlier[-SINGLE:])):
             found = self._taken(needs, group) if group and needs else None
             if found is not None:
                 return found
@@ -113,7 +134,7 @@ class Prover:
         if self.left <= 0:
             return None
         grid = Grid([*needs, *earlier], self.rules.scope, ROWS)
-        self.left -= ROWS if not grid.complete else grid.rows * (len(needs) + len(earlier))
+        self.left -= LEAST + (len(earlier) * grid.rows if grid.complete else 0)
         if not grid.complete:
             return None
         holds = grid.truth(ast.And(tuple(needs))) == TRUE

@@ -1,5 +1,6 @@
 """Defects a reviewer must see, each with a row that shows it."""
 
+import numpy as np
 import pytest
 
 from compiler.rules.analyse import report, space, witness
@@ -186,3 +187,13 @@ def test_an_example_that_the_reference_refutes_is_an_error_of_its_own():
     assert found.example == {"amount": 6.0}
     right = Finding("note", "gap", "looked at", ("default",), "", {"amount": 5.0})
     assert witness.confirmed(rules, right) is right
+
+
+@pytest.mark.parametrize("word", ["OR", "AND"])
+def test_a_condition_of_thousands_of_tests_is_analysed_and_runs_over_columns(word):
+    text = f"IF {f' {word} '.join(f'amount != {n}' for n in range(4_000))} THEN a ELSE b"
+    rules = compile_rules(text, features=FEATURES)
+    assert rules.analyse()
+    amounts = np.array([1.5, 7.0])
+    expected = [rules.reference({"amount": value})[0] for value in amounts.tolist()]
+    assert rules.numpy({"amount": amounts}, 2).tolist() == expected
