@@ -330,11 +330,9 @@ def _cast(column: Any, kind: pa.DataType) -> tuple[Any, set[int]]:
         tail, more = _cast(column.slice(half), kind)
         return pa.concat_arrays([head, tail]), wrong | {half + place for place in more}
     if pa.types.is_floating(kind):  # NaN is no number of a request
-        odd = pc.invert(pc.is_finite(values)).fill_null(value=False)
+        odd = pc.and_(pc.invert(pc.is_finite(values)), pc.is_valid(values))
         if pc.any(odd).as_py():
-            import numpy as np
-
-            return values, set(np.flatnonzero(odd.to_numpy(zero_copy_only=False)).tolist())
+            return values, set(pc.indices_nonzero(odd).to_pylist())
     return values, set()
 
 

@@ -1,0 +1,141 @@
+"""``interlock bench bulk``: files through an endpoint, beside bare ONNX Runtime and scikit-learn.
+
+Every round runs each variant once, in turn, so that a busy machine meets them all; figures are
+medians of rounds, ratios are medians of the ratios within one round.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from loadtest.bench.models import Line, show
+
+if TYPE_CHECKING:
+    from loadtest.bench.bulk_runs import Jobs, Variant
+
+KINDS = ("parquet", "arrow", "ndjson", "csv")
+LOOK_S = 0.02
+
+
+@click.command()
+@click.option("--rows", default=400_000, show_default=True, help="Rows of each file.")
+@click.option("--rounds", default=3, show_default=True, help="Turns of every variant.")
+@click.option("--workers", default=1, show_default=True, help="Scoring threads, of the loop too.")
+@click.option("--batch-rows", default=16_384, show_default=True, help="Rows scored at once.")
+@click.option("--json", "as_json", is_flag=True, help="Machine output.")
+def bulk(*, rows: int, rounds: int, workers: int, batch_rows: int, as_json: bool) -> None:
+    """Files of rows through three boosted models, with decisions and evidence."""
+    from loadtest.bench import bulk_parts, bulk_runs
+
+    def tell(text: str) -> None:
+        if not as_json:
+            click.echo(f"{text} ...", err=True)
+
+    with tempfile.TemporaryDirectory(prefix="interlock-bench-") as name:
+        folder = Path(name)
+        bench = bulk_parts.build(folder / "models", tell)
+        tell(f"writing {rows:,} rows")
+        matrix = bulk_parts.matrix_of(rows)
+        files = {kind: bulk_parts.write_rows(folder, matrix, kind) for kind in KINDS}
+        job = bulk_runs.Jobs(bench.endpoint, folder, workers, batch_rows)
+        loop = bulk_parts.bare_loop(bench, matrix, batch_rows, workers)
+        lines = _files(job, loop, files, rows, rounds, tell)
+        lines += _overheads(job, files["parquet"], rounds, tell)
+        tell("scikit-learn and pandas")
+        start = time.perf_counter()
+        bulk_parts.pandas_job(bench, files["parquet"], folder / "pandas.parquet")
+        peer = rows / (time.perf_counter() - start)
+        lines.append(Line("peer", "scikit-learn predict_proba on pandas", peer, "rows/s"))
+        ours = next(line.value for line in lines if line.what == "parquet")
+        lines.append(Line("peer", "parquet beside scikit-learn", ours / peer, "x"))
+    if as_json:
+        click.echo(msgspec.json.encode(lines).decode())
+    else:
+        for section in dict.fromkeys(line.section for line in lines):
+            show([line for line in lines if line.section == section])
+
+
+def _files(  # noqa: PLR0917 - one call, just above
+    job: Jobs, loop: Callable[[], None], files: dict[str, Path], rows: int, rounds: int,
+    tell: Callable[[str], None],
+) -> list[Line]:  # fmt: skip
+    """Rows a second of each format and of the bare loop, and the memory they take."""
+    loop()  # warm
+    job.timed(files["parquet"], "whole")
+    speeds: dict[str, list[float]] = {kind: [] for kind in (*files, "bare")}
+    with _peak() as memory:
+        for number in range(rounds):
+            tell(f"round {number + 1} of {rounds}")
+            speeds["bare"].append(rows / _seconds(loop))
+            for kind, path in files.items():
+                speeds[kind].append(rows / job.timed(path, "whole"))
+    bare = statistics.median(speeds["bare"])
+    lines = [Line("files", "bare ONNX Runtime loop", bare, "rows/s")]
+    for kind in files:
+        limit = ">= 100,000" if kind == "ndjson" else ""
+        lines.append(Line("files", kind, statistics.median(speeds[kind]), "rows/s", limit))
+        ratios = [ours / theirs for ours, theirs in zip(speeds[kind], speeds["bare"], strict=True)]
+        floor = ">= 0.8" if kind in ("parquet", "arrow") else ""
+        lines.append(Line("files", f"{kind} beside it", statistics.median(ratios), "x", floor))
+    lines.append(Line("files", "memory above the loaded models", memory[0], "MB", "<= 256"))
+    return lines
+
+
+def _overheads(job: Jobs, path: Path, rounds: int, tell: Callable[[str], None]) -> list[Line]:
+    """What evidence adds to the time of one file, and what it takes to find it done already."""
+    variants: tuple[Variant, ...] = ("without evidence", "whole", "resumed")
+    took: dict[str, list[float]] = {name: [] for name in variants}
+    for number in range(rounds + 2):
+        tell(f"overheads, round {number + 1} of {rounds + 2}")
+        for name in variants:
+            took[name].append(job.timed(path, name))
+
+    def ratio(one: Variant, other: Variant) -> float:
+        pairs = zip(took[one], took[other], strict=True)
+        return statistics.median(a / b for a, b in pairs)
+
+    added = (ratio("whole", "without evidence") - 1) * 100
+    return [
+        Line("overhead", "evidence, of the time without", added, "%", "<= 5"),
+        Line(
+            "overhead", "resuming, of the whole time", ratio("resumed", "whole") * 100, "%", "<= 2"
+        ),
+    ]
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+@contextmanager
+def _peak() -> Iterator[list[float]]:
+    """Largest growth of this process's own memory while the context lasts, in MB."""
+    from loadtest.proc import rss_anon_kb
+
+    found, done = [0.0], Event()
+    before = rss_anon_kb(os.getpid())
+
+    def look() -> None:
+        while not done.wait(LOOK_S):
+            found[0] = max(found[0], (rss_anon_kb(os.getpid()) - before) / 1024)
+
+    thread = Thread(target=look)
+    thread.start()
+    try:
+        yield found
+    finally:
+        done.set()
+        thread.join()
