@@ -1,8 +1,8 @@
-"""``POST /v1/stream/{endpoint}``: lines in, lines out, in order, in constant memory.
+"""``POST /v1/stream/{endpoint}``: rows in, results out, in order, in constant memory.
 
-Rows are decided in small groups with a turn for everybody else in between. A row that does not fit
-becomes ``{"row": n, "error": {...}}`` and the stream goes on. A row is in the spool before it is
-sent: in a record of its own, or in a columnar part of some thousand rows, as the release says.
+A row that does not fit becomes ``{"row": n, "error": {...}}`` and the stream goes on. A row is in
+the spool before it is sent: in a record of its own, or in a columnar part of some thousand rows, as
+the release says. ``X-Start-Row`` numbers the rows of a stream that goes on after a break.
 """
 
 from __future__ import annotations
@@ -10,150 +10,142 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from compiler.errors import AppError
 from router.app import Receive, Send, send_answer
+from router.columnar.answers import Result
+from router.columnar.ipc import BatchReader
+from router.columnar.lines import requests_of
 from router.endpoint import DECODING
-from router.errors import BodyError, ShedError, TooLargeError
-from router.evidence import Evidence, evidence_of
+from router.errors import BodyError, ShedError
+from router.evidence import Evidence, keeps_parts
+from router.handlers.stream_columns import stream_columns
+from router.handlers.stream_format import ARROW, CSV, Format, format_of
+from router.handlers.stream_source import grouped, lines_of, messages_of
 from router.head import Head
 from router.heavy import HeavyDecider
 from router.plane import Plane
-from router.problem import ProblemDocument, document
+from router.problem import document
 from router.settled import Settled, uuid_text
 from router.wire.csv_rows import CsvReader
 from router.wire.native import Row, decode_row, shape_error
 from serving.batching.batcher import QueueFullError
 
-NDJSON = b"application/x-ndjson"
-CSV = b"text/csv"
+if TYPE_CHECKING:
+    from router.endpoint import Endpoint
+    from router.plane import Bound
+
 GROUP_ROWS = 64
 """Rows between two turns of the event loop: about a millisecond."""
-MAX_LINE = 1 << 20
 QUEUE_PAUSE_S = 0.01
-COLUMNS = "row,id,rule,model,version,decision,label,value,outputs,error"
-_json = msgspec.json.Encoder().encode
 Item = Row | AppError
 
 
-class Result(Struct, omit_defaults=True):
-    """One line of the answer; the same whatever the route."""
+class Progress:
+    """How far a stream is.
 
-    row: int
-    id: str = ""
-    rule: str = ""
-    model: str | None = None
-    version: int | None = None
-    decision: str | None = None
-    label: str | None = None
-    value: float | int | None = None
-    outputs: Raw | None = None
-    error: ProblemDocument | None = None
+    Attributes:
+        started: the answer has begun.
+        row: number of the next row.
+    """
+
+    def __init__(self, row: int) -> None:
+        self.started = False
+        self.row = row
 
 
 async def answer_stream(plane: Plane, head: Head, receive: Receive, send: Send) -> None:
     """A stream; what is wrong before its first line is an ordinary answer."""
-    started = False
+    progress = Progress(head.start_row)
+    form = format_of(head.content_type)
 
     async def note(message: dict[str, Any]) -> None:
-        nonlocal started
-        started = True
+        progress.started = True
         await send(message)
 
     try:
         if head.error is not None:
             raise head.error
-        await stream(plane, head, receive, note)
+        await stream(plane, head, receive, note, form, progress)
     except AppError as error:
-        if not started:
+        if not progress.started:
             await send_answer(send, plane.refuse(head, error, close=True))
             return
-        line = _json({"error": document(error)}) + b"\n"
-        await send({"type": "http.response.body", "body": line, "more_body": False})
+        await _say(send, form.broken(progress.row, error), more=False)
 
 
-async def stream(plane: Plane, head: Head, receive: Receive, send: Send) -> None:
-    """Decide about every line of a body of any length."""
-    now = time.time_ns()
-    bound = plane.bound(head, now)
+async def stream(  # noqa: PLR0917 - one call, just above
+    plane: Plane, head: Head, receive: Receive, send: Send, form: Format, progress: Progress
+) -> None:
+    """Decide about every row of a body of any length."""
+    bound = plane.bound(head, time.time_ns())
     if plane.streams >= plane.settings.limits.streams:
         raise ShedError("too many streams are open on this worker", code="limit.streams")
     if head.encoding:
         raise BodyError("expected a stream without content-encoding", code="body.encoding")
-    kind = CSV if head.content_type.startswith(CSV) else NDJSON
-    write = _csv_line if kind == CSV else _json_line
-    reader: Callable[[bytes], Item] = _ndjson_row
-    lines = _lines(receive)
     plane.streams += 1
     try:
-        await send(_start(kind))
-        if kind == CSV:
-            await send(
-                {"type": "http.response.body", "body": COLUMNS.encode() + b"\n", "more_body": True}
-            )
-            reader = CsvReader(await anext(lines, b""), bound.decider.endpoint.content).row
-        count = 0
-        evidence = evidence_of(plane, bound)
-        body = bytearray()
-
-        async def answer() -> None:
-            started = time.perf_counter_ns()
-            await evidence.keep()
-            await plane.durable(bound.decider.endpoint, started)
-            await send({"type": "http.response.body", "body": bytes(body), "more_body": True})
-            body.clear()
-
-        async for group in _groups(lines):
-            for result in await _results(count, group, reader, evidence, head):
-                body += write(result)
-            count += len(group)
-            if evidence.full:
-                await answer()
-            await asyncio.sleep(0)
-        if body:
-            await answer()
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await send(form.start())
+        if form.head():
+            await _say(send, form.head())
+        if keeps_parts(bound.decider.endpoint):
+            answers = stream_columns(plane, bound, receive, form, head.start_row)
+        else:
+            answers = _rows(plane, bound, head, receive, form)
+        async for count, body in answers:
+            progress.row += count
+            await _say(send, body)
+        await _say(send, form.end, more=False)
     finally:
         plane.streams -= 1
 
 
-def _start(kind: bytes) -> dict[str, Any]:
-    return {"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]}
+async def _say(send: Send, body: bytes, *, more: bool = True) -> None:
+    await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
-async def _lines(receive: Receive) -> AsyncIterator[bytes]:
-    """Lines of the body; the last one needs no newline."""
-    rest = b""
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return
-        more = bool(message.get("more_body"))
-        *whole, rest = (rest + message.get("body", b"")).split(b"\n")
-        for line in whole:
-            if line.strip():
-                yield line
-        if len(rest) > MAX_LINE:
-            raise TooLargeError(f"expected lines of at most {MAX_LINE} bytes")
-    if rest.strip():
-        yield rest
+async def _rows(
+    plane: Plane, bound: Bound, head: Head, receive: Receive, form: Format
+) -> AsyncIterator[tuple[int, bytes]]:
+    """Every row by itself, with a record of its own; a turn for everybody else in between."""
+    endpoint = bound.decider.endpoint
+    evidence = Evidence(bound.decider, bound.key.id)
+    number = head.start_row
+    async for group in _items(receive, form, endpoint):
+        started = time.perf_counter_ns()
+        results = await _results(number, group, evidence, head)
+        await plane.durable(endpoint, started)
+        number += len(group)
+        yield len(group), form.write(results)
+        await asyncio.sleep(0)
 
 
-async def _groups(lines: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
-    """Lines by the few."""
-    group: list[bytes] = []
-    async for line in lines:
-        group.append(line)
-        if len(group) >= GROUP_ROWS:
-            yield group
-            group = []
-    if group:
-        yield group
+async def _items(receive: Receive, form: Format, endpoint: Endpoint) -> AsyncIterator[list[Item]]:
+    """Requests of the body by the few, whatever its form."""
+    if form.content_type == ARROW:
+        reader = BatchReader()
+        async for message in messages_of(receive):
+            batch = reader.take(message)
+            if batch is None:
+                continue
+            for start in range(0, batch.num_rows, GROUP_ROWS):
+                yield requests_of(batch.slice(start, GROUP_ROWS), endpoint.content.features)
+        return
+    lines = lines_of(receive)
+    read: Callable[[bytes], Item] = _ndjson_row
+    first: list[bytes] = []
+    if form.content_type == CSV:
+        first = await anext(lines, [b""]) or [b""]
+        while first == [b""] and (some := await anext(lines, None)) is not None:
+            first = some or [b""]
+        read = CsvReader(first[0], endpoint.content).row
+    for start in range(1, len(first), GROUP_ROWS):
+        yield [read(line) for line in first[start : start + GROUP_ROWS]]
+    async for group in grouped(lines, GROUP_ROWS):
+        yield [read(line) for line in group]
 
 
 def _ndjson_row(line: bytes) -> Item:
@@ -163,12 +155,10 @@ def _ndjson_row(line: bytes) -> Item:
         return shape_error(error)
 
 
-async def _results(
-    first: int, group: list[bytes], reader: Callable[[bytes], Item], evidence: Evidence, head: Head
-) -> list[Result]:
+async def _results(first: int, group: list[Item], evidence: Evidence, head: Head) -> list[Result]:
     """The decided rows of a group, in order; those of costly models are scored together."""
     decider = evidence.decider
-    numbered = enumerate(map(reader, group), first)
+    numbered = enumerate(group, first)
     if not isinstance(decider, HeavyDecider):
         return [_result(number, item, evidence, head) for number, item in numbered]
     work = [_heavy_result(number, item, decider, evidence, head) for number, item in numbered]
@@ -186,9 +176,8 @@ async def _heavy_result(
     if isinstance(item, AppError):
         return Result(number, error=document(item))
     while True:
-        trail = evidence.trail(number, head)
         try:
-            found = decider.begin([item], trail, batch=False)
+            found = decider.begin([item], evidence.trail(head), batch=False)
             settled = found if isinstance(found, list) else await found()
         except QueueFullError:  # single requests go first; a stream has time
             await asyncio.sleep(QUEUE_PAUSE_S)
@@ -203,7 +192,7 @@ def _result(number: int, item: Item, evidence: Evidence, head: Head) -> Result:
     if isinstance(item, AppError):
         return Result(number, error=document(item))
     try:
-        settled = evidence.decider.one(item, evidence.trail(number, head))
+        settled = evidence.decider.one(item, evidence.trail(head))
     except AppError as error:
         return Result(number, error=document(error))
     return _answer(number, settled)
@@ -228,30 +217,3 @@ def _answer(number: int, settled: Settled) -> Result:
         value,
         Raw(outputs),
     )
-
-
-def _json_line(result: Result) -> bytes:
-    return _json(result) + b"\n"
-
-
-def _csv_line(result: Result) -> bytes:
-    cells = (
-        result.row,
-        result.id,
-        result.rule,
-        result.model,
-        result.version,
-        result.decision,
-        result.label,
-        result.value,
-        None if result.outputs is None else bytes(result.outputs).decode(),
-        None if result.error is None else _json(result.error).decode(),
-    )
-    return (",".join(map(_cell, cells)) + "\n").encode()
-
-
-def _cell(value: Any) -> str:
-    text = "" if value is None else str(value)
-    if any(each in text for each in ',"\r\n'):
-        return '"' + text.replace('"', '""') + '"'
-    return text
