@@ -197,10 +197,10 @@ class BatchReader:
             if message.kind == SCHEMA:
                 if self.schema is not None:
                     raise _damaged("it has two schemas")
-                self.schema, self._first = (
-                    pa.ipc.read_schema(pa.py_buffer(message.raw)),
-                    message.raw,
-                )
+                schema = pa.ipc.read_schema(pa.py_buffer(message.raw))
+                if len({field.name for field in schema}) != len(schema):
+                    raise _damaged("a column comes twice")
+                self.schema, self._first = schema, message.raw
                 return None
             if self.schema is None:
                 raise _damaged("it begins without a schema")
@@ -208,6 +208,8 @@ class BatchReader:
                 self._keep(message)
                 return None
             return self._batch(message)
+        except UnicodeDecodeError:
+            raise _damaged("a name is not UTF-8") from None
         except (pa.ArrowException, OSError) as error:
             words = str(error).partition("\n")[0][:200]
             raise _damaged(words) from None
