@@ -19,11 +19,13 @@ from compiler.errors import AppError
 from compiler.schema import CONTEXT_PREFIX
 from compiler.schema_decode import features_struct
 from router.bulk.blocks import CONTEXT, ID, RESERVED, SPLIT, SUBJECT, Bad, Block, Reading
+from router.bulk.errors import InputError
+from router.bulk.ndjson_fast import FastLines
 from router.bulk.text import refused, take_slowly
 from router.bulk.units import Unit
 from router.columnar.batch import row_batch
 from router.endpoint import DECODING
-from router.wire.native import Row, decode_row, shape_error
+from router.wire.native import Row, Word, decode_row, shape_error
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from router.endpoint import Endpoint
 
 READ_BYTES = 1 << 20
+EMPTY = (b"", b"\r")
 Values = tuple[Any, ...]
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 _text = msgspec.json.Decoder(str).decode
@@ -48,6 +51,9 @@ def ndjson_blocks(path: Path, units: Sequence[Unit], how: Reading) -> Iterator[B
                 at = stop
             if unit.rows == 0:
                 yield reader.block(unit, at, [], last=True)
+            elif at != end:
+                raise InputError(f"expected {unit.rows} rows from {unit.first_row}, got fewer",
+                                 code="bulk.changed", at=str(path))  # fmt: skip
 
 
 def _is_flat(line: bytes) -> bool:
@@ -59,7 +65,7 @@ def _is_flat(line: bytes) -> bool:
         return False
 
 
-def _lines(file: Any, unit: Unit) -> Iterator[bytes]:
+def _lines(file: Any, unit: Unit) -> Iterator[list[bytes]]:
     """The lines of a unit that are rows."""
     file.seek(unit.offset)
     left, rest = unit.size, b""
@@ -67,20 +73,18 @@ def _lines(file: Any, unit: Unit) -> Iterator[bytes]:
         chunk = file.read(min(READ_BYTES, left))
         left -= len(chunk) or left  # a file that shrank ends here, and lacks rows
         *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            if line not in (b"", b"\r"):
-                yield line
-    if rest not in (b"", b"\r"):
-        yield rest
+        yield [line for line in whole if line not in EMPTY]
+    if rest not in EMPTY:
+        yield [rest]
 
 
-def _grouped(lines: Iterator[bytes], size: int) -> Iterator[list[bytes]]:
+def _grouped(pieces: Iterator[list[bytes]], size: int) -> Iterator[list[bytes]]:
     group: list[bytes] = []
-    for line in lines:
-        group.append(line)
-        if len(group) == size:
-            yield group
-            group = []
+    for piece in pieces:
+        group += piece
+        while len(group) >= size:
+            yield group[:size]
+            group = group[size:]
     if group:
         yield group
 
@@ -98,6 +102,7 @@ class _Lines:
         self._endpoint = endpoint
         self._keys = tuple(keys)
         self._flat = flat
+        self._fast = FastLines(endpoint, keys, flat=flat)
         features = endpoint.content.features
         plain: Any = features_struct(features, extra="ignore") if flat else endpoint.plain.struct
         context = endpoint.context.struct
@@ -106,7 +111,7 @@ class _Lines:
         own = [name for name in self._keys if name not in RESERVED]
         rename = {f"k{n}": name for n, name in enumerate(own)}
         keyed = [(field, Raw | UnsetType, UNSET) for field in rename]
-        word = str | None
+        word = Word | None
         names = RESERVED if flat else ("id", "subject", "split_id")
         rename.update(zip(("id", "subject", "split_id"), names, strict=True))
         reserved = [(field, word, None) for field in ("id", "subject", "split_id")]
@@ -131,6 +136,9 @@ class _Lines:
 
     def block(self, unit: Unit, first_row: int, lines: list[bytes], *, last: bool) -> Block:
         """Consecutive lines of a unit."""
+        taken = self._fast.read(lines)
+        if taken is not None:
+            return Block(unit, last, first_row, len(lines), taken[0], {}, taken[1])
         read = self._flat_row if self._flat else self._nested_row
         rows: list[Values] = []
         bad: dict[int, Bad] = {}

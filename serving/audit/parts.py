@@ -307,11 +307,25 @@ def subject_filter(rows: pa.Table) -> str:
     ]
     if not subjects:
         return ""
-    bits = bytearray((len(subjects) * BITS_PER_SUBJECT + 7) // 8)
-    for subject in subjects:
-        for place in _places(subject, len(bits) * 8):
-            bits[place >> 3] |= 1 << (place & 7)
-    return base64.b64encode(bits).decode()
+    size = (len(subjects) * BITS_PER_SUBJECT + 7) // 8
+    return base64.b64encode(_filter(subjects, size)).decode()
+
+
+def _filter(subjects: Sequence[str], size: int) -> bytes:
+    """The bits of :func:`_places` of all subjects, ``size`` bytes of them."""
+    import numpy as np
+
+    digests = b"".join(
+        [hashlib.blake2b(subject.encode(), digest_size=16).digest() for subject in subjects]
+    )
+    halves = np.frombuffer(digests, "<u8").reshape(-1, 2)
+    count = np.uint64(size * 8)
+    place, step = halves[:, 0] % count, (halves[:, 1] | np.uint64(1)) % count
+    bits = np.zeros(size * 8, bool)
+    for _ in range(HASHES):
+        bits[place] = True
+        place = (place + step) % count
+    return np.packbits(bits, bitorder="little").tobytes()
 
 
 def may_hold(summary: Summary, subject_ref: str) -> bool:
