@@ -28,12 +28,7 @@ def load_json(source: bytes | str) -> Any:
     try:
         return _decoded(source)
     except UnicodeEncodeError:
-        problem = Problem(
-            "rule.literal",
-            "expected whole characters, got half of a surrogate pair (\\ud800 to \\udfff alone)",
-            _where(source, _is_half_pair),
-            hint="write the character itself, or both halves",
-        )
+        problem = half_pair(_where(source, _is_half_pair))
     except json.JSONDecodeError as error:
         problem = Problem(
             "rule.syntax",
@@ -61,6 +56,16 @@ def load_json(source: bytes | str) -> Any:
             _where(source, lambda _, depth: depth > DEEP),
         )
     raise ProblemsError([problem])
+
+
+def half_pair(at: str) -> Problem:
+    """That a text holds half a character."""
+    return Problem(
+        "rule.literal",
+        "expected whole characters, got half of a surrogate pair (\\ud800 to \\udfff alone)",
+        at,
+        "write the character itself, or both halves",
+    )
 
 
 def _decoded(source: bytes | str) -> Any:

@@ -11,7 +11,7 @@ from compiler.rules import limits
 from compiler.rules.check import check_table
 from compiler.rules.compiled import CompiledRules, canonical_bytes
 from compiler.rules.hints import with_hints
-from compiler.rules.json_source import load_json
+from compiler.rules.json_source import half_pair, load_json
 from compiler.rules.lex import MAX_PROBLEMS
 from compiler.rules.names import FEATURE_NAME, output_features
 from compiler.rules.parse_json import Document, read_document
@@ -45,6 +45,17 @@ def compile_rules(
         return _compiled(document, features, output, kind)
     except ProblemsError as error:
         raise ProblemsError(with_hints(error.problems), source=error.source) from None
+    except UnicodeEncodeError as error:  # text of a caller in Python: half a pair has no bytes
+        raise ProblemsError([half_pair(_place_of(document, error))]) from None
+
+
+def _place_of(document: bytes | str | dict[str, Any], error: UnicodeEncodeError) -> str:
+    """Where a text holds the character; a decoded document has no lines."""
+    place = document.find(error.object[error.start]) if isinstance(document, str) else -1
+    if not isinstance(document, str) or place < 0:
+        return "$"
+    start = document.rfind("\n", 0, place) + 1
+    return f"{document.count(chr(10), 0, place) + 1}:{place - start + 1}"
 
 
 def _compiled(

@@ -165,6 +165,23 @@ def test_the_command_line_ends_with_status_2_and_no_traceback(name, command, tmp
     assert max(map(len, done.stderr.splitlines())) < 600
 
 
+@pytest.mark.parametrize(
+    ("document", "at"),
+    [
+        ("IF a < 1 THEN m\nELSE IF name = '\ud800' THEN m ELSE m", "2:17"),
+        ({"conditions": [], "defaultConsequent": {"type": "model", "model": "\udc00"}}, "$"),
+        ({"text": "ELSE m", "features": {"x": {"type": "\ud800"}}}, "$"),
+        ({"conditions": [], "defaultConsequent": MODEL, "output": "\ud800"}, "$"),
+    ],
+)
+def test_half_a_character_in_a_python_text_is_refused_too(document, at):
+    with pytest.raises(ProblemsError) as error:
+        compile_rules(document, features=FEATURES)
+    (problem,) = error.value.problems
+    assert (problem.code, problem.at) == ("rule.literal", at)
+    assert "surrogate" in problem.message
+
+
 def test_a_byte_order_mark_is_no_part_of_either_form():
     for text in ("IF a < 1 THEN m ELSE m", _table(_test("a", "<", 1))):
         assert compile_rules(b"\xef\xbb\xbf" + text.encode(), features=FEATURES).ids
