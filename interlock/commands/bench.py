@@ -13,6 +13,7 @@ BENCHES: dict[str, str] = {
     "rules": "One decision, whole columns and the compiler, beside other rule engines.",
     "models": "One-row and batch scoring of exported models.",
     "serve": "What one request costs one router worker.",
+    "streams": "Rows a second through one router worker.",
     "audit": "What a record costs the request, and how fast records are shipped.",
     "bulk": "Files of rows, beside bare ONNX Runtime and scikit-learn.",
     "control": "The control plane under use.",

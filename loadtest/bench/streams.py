@@ -1,0 +1,183 @@
+"""``interlock bench streams``: rows a second through one router worker, beside bare ONNX Runtime.
+
+The lending endpoint with columnar evidence, over HTTP on one core. The bare loop runs the same
+models on the same lowered rows, in the same shares, with everything else left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from loadtest.bench.models import Line, show
+from loadtest.errors import TargetError
+
+if TYPE_CHECKING:
+    from loadtest.bench.credit import Node
+    from loadtest.bench.node import Server
+
+PIECE = 1 << 16
+BATCH_ROWS = 8192
+RUN_ROWS = 1000
+TYPES = {
+    "NDJSON": "application/x-ndjson",
+    "CSV": "text/csv",
+    "Arrow": "application/vnd.apache.arrow.stream",
+}
+LIMITS = {"NDJSON": ">= 100,000"}
+ARROW_FLOOR = ">= 0.8"
+
+
+@click.command()
+@click.option("--rows", type=click.IntRange(10_000), default=100_000, show_default=True)
+@click.option("--rounds", type=click.IntRange(1, 99), default=5, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Machine output.")
+@click.pass_context
+def streams(ctx: click.Context, *, rows: int, rounds: int, as_json: bool) -> None:
+    """Streams through one router worker on one core: rows per second of its processor time."""
+    from loadtest.bench.credit import build_node
+    from loadtest.bench.node import router
+    from loadtest.processes import share_cores
+    from router.release.spec import Policies
+
+    def tell(text: str) -> None:
+        if not as_json:
+            click.echo(f"{text} ...", err=True)
+
+    data = Path(ctx.obj["credit_data"])
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="interlock-bench-")))
+        node = build_node(data, folder, policies=Policies(stream_evidence="parts"), progress=tell)
+        tell(f"writing {rows:,} rows")
+        bodies = bodies_of(node, rows)
+        bare = bare_loop(node, rows)
+        server = stack.enter_context(router(node, share_cores()[0]))
+        cpu_us: dict[str, list[float]] = {name: [] for name in (*bodies, "bare")}
+        for number in range(rounds + 1):
+            tell(f"round {number} of {rounds}" if number else "warming")
+            for name, body in bodies.items():
+                spent = send(server, node, body, TYPES[name]) / rows * 1e6
+                if number:
+                    cpu_us[name].append(spent)
+            start = time.process_time()
+            bare()
+            if number:
+                cpu_us["bare"].append((time.process_time() - start) / rows * 1e6)
+    lines = list(_lines(cpu_us))
+    if as_json:
+        click.echo(msgspec.json.encode(lines).decode())
+    else:
+        show(lines)
+
+
+def _lines(cpu_us: dict[str, list[float]]) -> Iterator[Line]:
+    bare = statistics.median(cpu_us["bare"])
+    yield Line("streams", "bare ONNX Runtime loop", bare, "us CPU a row")
+    for name in TYPES:
+        spent = statistics.median(cpu_us[name])
+        yield Line("streams", name, spent, "us CPU a row")
+        yield Line("streams", f"{name}, per core", 1e6 / spent, "rows/s", LIMITS.get(name, ""))
+    pairs = zip(cpu_us["bare"], cpu_us["Arrow"], strict=True)
+    ratio = statistics.median(one / other for one, other in pairs)
+    yield Line("streams", "Arrow beside the bare loop", ratio, "x", ARROW_FLOOR)
+
+
+def bodies_of(node: Node, rows: int) -> dict[str, bytes]:
+    """The node's rows, repeated, in each form."""
+    import pyarrow as pa
+    import pyarrow.csv as arrow_csv
+
+    known = [msgspec.json.decode(body)["features"] for body in node.bodies]
+    table = pa.Table.from_pylist([known[place % len(known)] for place in range(rows)])
+    lines = [node.bodies[place % len(node.bodies)] for place in range(rows)]
+    text, arrow = io.BytesIO(), io.BytesIO()
+    arrow_csv.write_csv(table, text)
+    with pa.ipc.new_stream(arrow, table.schema) as writer:
+        writer.write_table(table, max_chunksize=BATCH_ROWS)
+    return {"NDJSON": b"\n".join(lines), "CSV": text.getvalue(), "Arrow": arrow.getvalue()}
+
+
+def send(server: Server, node: Node, body: bytes, kind: str) -> float:
+    """One stream; processor seconds that it took the server.
+
+    Raises:
+        TargetError: another answer than a stream of results.
+    """
+    from loadtest.bench.credit import ENDPOINT
+
+    before = server.cpu_s()
+    connection = http.client.HTTPConnection(server.target.host, server.target.port)
+    try:
+        connection.putrequest("POST", f"/v1/stream/{ENDPOINT}")
+        for name, value in (
+            ("Authorization", f"Bearer {node.key}"),
+            ("Content-Type", kind),
+            ("Content-Length", str(len(body))),
+        ):
+            connection.putheader(name, value)
+        connection.endheaders()
+        pieces = [body[at : at + PIECE] for at in range(0, len(body), PIECE)]
+
+        def push() -> None:
+            for piece in pieces:
+                connection.send(piece)
+
+        sender = threading.Thread(target=push)
+        sender.start()
+        answer = connection.getresponse()
+        first, size = answer.read1(PIECE), 0
+        while piece := answer.read1(1 << 20):
+            size += len(piece)
+        sender.join()
+        if answer.status != 200 or size < len(body) // 10:
+            raise TargetError(f"expected results of {kind}, got {answer.status} {first[:200]!r}")
+    finally:
+        connection.close()
+    return server.cpu_s() - before
+
+
+def bare_loop(node: Node, rows: int) -> Callable[[], None]:
+    """Only ``session.run``, in the shares in which the rules send the rows to the models."""
+    import numpy as np
+    import pyarrow as pa
+
+    from compiler.models.session import open_session
+    from compiler.package import read_package
+    from compiler.rules.pipeline import compile_rules
+    from loadtest.bench.credit import RULES
+    from router.columnar.inputs import read_inputs
+    from serving.engine import Engine
+
+    routing = compile_rules({"text": RULES}, features=node.features)
+    known = [msgspec.json.decode(body)["features"] for body in node.bodies]
+    batch = pa.Table.from_pylist(known).combine_chunks().to_batches()[0]
+    inputs = read_inputs(batch, node.features)
+    leaves = routing.numpy(inputs.rules, inputs.rows, 0)
+    work: list[tuple[Any, Any]] = []
+    for folder in sorted((node.folder / "store" / "packages").iterdir()):
+        model = Engine.load(folder)
+        matrix = model.encode_columns(inputs.model, inputs.rows)
+        names = [getattr(each, "model", None) for each in routing.consequents]
+        mine = np.flatnonzero(np.isin(leaves, [n for n, m in enumerate(names) if m == model.name]))
+        if len(mine):
+            session = open_session(read_package(folder).files["model.onnx"])
+            work.append((session, matrix[np.resize(mine, len(mine) * rows // len(known))]))
+
+    def loop() -> None:
+        for session, matrix in work:
+            graph = session.get_inputs()[0].name
+            for at in range(0, len(matrix), RUN_ROWS):
+                session.run(["probabilities"], {graph: matrix[at : at + RUN_ROWS]})
+
+    return loop
