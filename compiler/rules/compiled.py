@@ -170,11 +170,15 @@ class CompiledRules:
     def _vector(self) -> VectorProgram:
         return VectorProgram(self.flat, self.scope, self.on_unknown)
 
-    def analyse(self) -> list[Finding]:
-        """What a reviewer should know about the table, worst first."""
+    def analyse(self, tell: Callable[[str], None] | None = None) -> list[Finding]:
+        """What a reviewer should know about the table, worst first.
+
+        Args:
+            tell: is told in a few words what is looked for next.
+        """
         from compiler.rules.analyse.report import analyse
 
-        return analyse(self)
+        return analyse(self, tell or (lambda _: None))
 
     def readers(self) -> dict[str, tuple[str, ...]]:
         """Ids of the rules that test each feature, in document order."""

@@ -20,10 +20,10 @@ from compiler.rules.ast import (
 )
 from compiler.rules.compiled import CompiledRules
 from compiler.rules.engine import Engine
-from compiler.rules.finding import Finding
 from compiler.rules.pipeline import compile_rules
 from compiler.rules.places import excerpt
 from compiler.schema import FeatureMap, OutputSchema
+from interlock.commands.findings import Progress, summary, with_places, worded
 from interlock.commands.rules_convert import convert
 from interlock.commands.rules_diff import diff
 from interlock.commands.rules_import import import_rules
@@ -96,25 +96,16 @@ def check(file: Path, schema: Path | None, kind: str, as_json: bool) -> None:
 
     Exit status: 0 clean or notes, 1 findings at level error, 2 not a rule table.
     """
-    compiled = load(file, schema, kind)
-    findings = compiled.analyse()
+    source = read_source(file)
+    compiled = load_source(source, schema, kind)
+    findings = with_places(compiled.analyse(Progress()), source.decode("utf-8-sig"))
     if as_json:
         click.echo(msgspec.json.encode({"digest": compiled.digest, "findings": findings}).decode())
     else:
         for finding in findings:
-            click.echo(_worded(finding))
-        count = len(compiled.ids) - 1
-        what = f"{len(findings)} findings" if findings else "nothing to remark"
-        click.echo(f"{file}: {count} rules and a default, {what}")
+            click.echo(worded(finding))
+        click.echo(f"{file}: {summary(findings, len(compiled.steps()))}")
     sys.exit(1 if any(finding.level == "error" for finding in findings) else 0)
-
-
-def _worded(finding: Finding) -> str:
-    place = f" - at {finding.at}" if finding.at else ""
-    lines = [f"{finding.level}: {finding.code}: {finding.message}{place}"]
-    if finding.example is not None:
-        lines.append(f"  for example: {msgspec.json.encode(finding.example).decode()}")
-    return "\n".join(lines)
 
 
 @rules.command("eval")
@@ -182,8 +173,21 @@ def load(file: Path, schema: Path | None, kind: str) -> CompiledRules:
     Raises:
         ProblemsError: everything wrong with the table or its schema.
     """
+    return load_source(read_source(file), schema, kind)
+
+
+def read_source(file: Path) -> bytes:
+    """What a file, or standard input for ``-``, holds."""
+    return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+
+
+def load_source(source: bytes, schema: Path | None, kind: str) -> CompiledRules:
+    """The compiled table of a source.
+
+    Raises:
+        ProblemsError: everything wrong with the table or its schema.
+    """
     features, output = read_schema(schema) if schema else (None, None)
-    source = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     return compile_rules(
         source,
         features=features,

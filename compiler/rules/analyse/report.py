@@ -15,6 +15,8 @@ from compiler.rules.check import field_names
 from compiler.rules.finding import Finding
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from compiler.rules.compiled import CompiledRules
 
 _SETTLED = ("contradiction", "unreachable", "tautology")
@@ -24,26 +26,35 @@ MOST = 3
 """Findings of one kind and level that are listed; the others are counted. Errors are all listed."""
 
 
-def analyse(rules: CompiledRules) -> list[Finding]:
+def analyse(rules: CompiledRules, tell: Callable[[str], None] = lambda _: None) -> list[Finding]:
     """Findings sorted by level, then by kind and place in the table.
 
     Every example was put to the reference interpreter; nothing is called unreachable,
     contradictory, always true or redundant without a proof over all cells. What the budget cannot
     decide is said to be not proven.
+
+    Args:
+        rules: the table.
+        tell: is told what is looked for next.
     """
     found = protected(rules)
     if rules.table.rules:
+        tell("cases that the table tells apart")
         space = Space(rules)
+        found += [*_untried(space), *_gap(rules, space)]
+        tell(f"what decides in {space.rows:,} cases")
         reach = Reach(rules, space)
-        found += [*_untried(space), *unreached(rules, reach)]
+        tell("rules that are never reached")
+        found += unreached(rules, reach)
         settled = {path for each in found if each.code in _SETTLED for path in each.rules}
-        found += [
-            *_gap(rules, space),
-            *near_gaps(rules, space),
-            *missing_holes(rules, space),
-            *overlaps(rules, space),
-            *redundant(rules, reach, settled),
-        ]
+        tell("values between thresholds")
+        found += near_gaps(rules, space)
+        tell("missing values")
+        found += missing_holes(rules, space)
+        tell("rules that overlap")
+        found += overlaps(rules, space)
+        tell("tests that may be left out")
+        found += redundant(rules, reach, settled)
     return in_order([confirmed(rules, finding) for finding in few(found)])
 
 
