@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from compiler.schema import CONTEXT_PREFIX, Feature
+from router.handlers.stream_format import ARROW, CSV, NDJSON
 from router.head import Head
 from router.plane import Answer, Plane
 from router.problem import ProblemDocument, Reply, V2Error
@@ -24,6 +25,7 @@ from router.wire.native import MAX_WORD
 
 HTML = b"text/html; charset=utf-8"
 OPEN = frozenset({"live", "ready", "missing"})
+STREAMS = tuple(kind.decode() for kind in (NDJSON, CSV, ARROW))
 _TYPES: dict[str, dict[str, Any]] = {
     "int": {"type": "integer", "format": "int64"},
     "float": {"type": "number", "format": "double"},
@@ -129,8 +131,8 @@ def _operation(route: Route, contents: list[ReleaseContent]) -> dict[str, Any]:
         schemas = [_ref(f"{content.endpoint}.request") for content in contents]
         operation["requestBody"] = _content({"anyOf": schemas} if schemas else {"type": "object"})
     elif route.method == b"POST":
-        kind = "application/x-ndjson" if route.streams else "application/json"
-        operation["requestBody"] = {"content": {kind: {"schema": {}}}}
+        kinds = STREAMS if route.streams else ("application/json",)
+        operation["requestBody"] = {"content": {kind: {"schema": {}} for kind in kinds}}
     return operation
 
 
