@@ -2,25 +2,23 @@
 
 Each batch is routed by a vectorised rule function, its rows are split by route, scored together
 per model and put back in order. A row that cannot be answered carries its error and the rest go
-on. Streams, bulk jobs and the command line all use this one function.
+on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from compiler.errors import AppError
 from compiler.models.values import Coded, is_categorical
-from compiler.schema import Feature, FeatureMap
+from compiler.schema import Feature, FeatureMap, OutputSchema
 from serving.check import check_rows
-from serving.types import Outputs
+from serving.outputs import outputs_json
+from serving.scatter import Answers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,9 +27,6 @@ if TYPE_CHECKING:
 
 CHUNK_ROWS = 16_384  # bounds memory whatever the size of the incoming batches
 Choose = Callable[[Mapping[str, Any], int], NDArray[np.integer[Any]]]
-
-
-_encoder = msgspec.json.Encoder()
 
 
 class BulkRoute(Struct, frozen=True):
@@ -56,14 +51,13 @@ class BulkPlan(Struct, frozen=True):
     choose: Choose | None = None
     strict: bool = True
 
-
-class _Answers(Struct):
-    """Answer columns of one chunk, filled route by route."""
-
-    labels: NDArray[np.object_]
-    values: NDArray[np.float64]
-    outputs: NDArray[np.object_]
-    errors: NDArray[np.object_]
+    @property
+    def output(self) -> OutputSchema:
+        """What the models answer: all of them the same."""
+        return next(
+            (route.model.output for route in self.routes if route.model is not None),
+            OutputSchema("regression"),
+        )
 
 
 def predict_batches(
@@ -121,22 +115,17 @@ def _predict(batch: pa.RecordBatch, plan: BulkPlan, first_row: int) -> pa.Record
     chosen: NDArray[np.integer[Any]] = np.zeros(rows, np.int16)
     if plan.choose is not None:
         chosen = plan.choose(columns, rows)
-    answers = _Answers(
-        np.full(rows, None, object),
-        np.full(rows, np.nan),
-        np.full(rows, None, object),
-        np.full(rows, None, object),
-    )
+    errors = np.full(rows, None, object)
     if plan.strict:
-        answers.errors = check_rows(columns, rows, plan.features)
-    sound = np.asarray([error is None for error in answers.errors.tolist()], bool)
+        errors = check_rows(columns, rows, plan.features)
+    sound = np.asarray([error is None for error in errors.tolist()], bool)
+    answers = Answers.empty(plan.output, rows)
     for index in np.unique(chosen).tolist():
         model = plan.routes[index].model
-        members = np.flatnonzero((chosen == index) & sound)
-        if model is not None and len(members):
-            whole = len(members) == rows
-            part = columns if whole else {n: take(c, members) for n, c in columns.items()}
-            _score(model, part, members, answers)
+        if model is not None:
+            answers.score(model, columns, np.flatnonzero((chosen == index) & sound))
+    for row, error in answers.errors.items():
+        errors[row] = f"{error.code}: {error.message}"
     rules = pa.array([route.rule for route in plan.routes], pa.string())
     names = pa.array([r.model.name if r.model else None for r in plan.routes], pa.string())
     versions = pa.array([r.model.version if r.model else None for r in plan.routes], pa.int64())
@@ -149,78 +138,31 @@ def _predict(batch: pa.RecordBatch, plan: BulkPlan, first_row: int) -> pa.Record
             "rule": rules.take(picked),
             "model": names.take(picked),
             "version": versions.take(picked),
-            "label": pa.array(answers.labels, pa.string()),
-            "value": pa.array(answers.values, pa.float64(), from_pandas=True),
-            "outputs": pa.array(answers.outputs, pa.string()),
-            "error": pa.array(answers.errors, pa.string()),
+            "label": _labels(answers),
+            "value": _numbers(answers),
+            "outputs": outputs_json(answers, plan.output),
+            "error": pa.array(errors, pa.string()),
         }
     )
 
 
-def take(column: Any, rows: NDArray[np.intp]) -> Any:
-    """Some rows of a column of any kind."""
-    if isinstance(column, Coded):
-        return Coded(column.codes[rows], column.words)
-    if isinstance(column, np.ndarray):
-        return column[rows]
-    return [column[row] for row in rows.tolist()]
+def _labels(answers: Answers) -> Any:
+    """Words of classes or numbers of clusters; null without an answer."""
+    import pyarrow as pa
+
+    codes = answers.clusters if answers.codes is None else answers.codes
+    if codes is None:
+        return pa.nulls(len(answers.answered), pa.string())
+    picked = pa.array(codes, mask=~answers.answered)
+    if answers.codes is None:
+        return picked.cast(pa.string())
+    return pa.array(answers.classes.tolist(), pa.string()).take(picked)
 
 
-def _score(
-    model: LoadedModel, columns: dict[str, Any], members: NDArray[np.intp], answers: _Answers
-) -> None:
-    """Score rows of one model; where one of them is bad, find it and score the others."""
-    try:
-        _fill(model, model.score_columns(columns, len(members)), members, answers)
-    except AppError as error:
-        if len(members) == 1:
-            answers.errors[members[0]] = f"{error.code}: {error.message}"
-            return
-        half = len(members) // 2
-        for part in (np.arange(half), np.arange(half, len(members))):
-            halves = {name: take(column, part) for name, column in columns.items()}
-            _score(model, halves, members[part], answers)
+def _numbers(answers: Answers) -> Any:
+    """Values or distances; null without an answer."""
+    import pyarrow as pa
 
-
-def _fill(
-    model: LoadedModel, outputs: Outputs, members: NDArray[np.intp], answers: _Answers
-) -> None:
-    if outputs.probabilities is not None and outputs.labels is not None:
-        answers.labels[members] = outputs.labels
-        documents = _class_documents(outputs.labels, outputs.probabilities, model.output.classes)
-    elif outputs.values is not None:
-        answers.values[members] = outputs.values
-        documents = [{"value": value} for value in outputs.values.tolist()]
-    elif outputs.clusters is not None and outputs.distances is not None:
-        answers.labels[members] = [str(cluster) for cluster in outputs.clusters.tolist()]
-        answers.values[members] = outputs.distances
-        pairs = zip(outputs.clusters.tolist(), outputs.distances.tolist(), strict=True)
-        documents = [{"cluster": cluster, "distance": far} for cluster, far in pairs]
-    else:
-        return
-    lines = _encoder.encode_lines(documents).decode().split("\n")
-    answers.outputs[members] = lines[:-1]
-
-
-def _class_documents(
-    labels: NDArray[np.object_], probabilities: NDArray[np.float32], classes: tuple[str, ...]
-) -> list[Any]:
-    """Output documents of a classification."""
-    answer, shares = _document_types(classes)
-    columns = probabilities.T.tolist()
-    return list(map(answer, labels.tolist(), map(shares, *columns)))
-
-
-@cache
-def _document_types(classes: tuple[str, ...]) -> tuple[type, type]:
-    """Structs that encode as ``{"label": ..., "probability": {CLASS: ...}}``.
-
-    Untracked by the garbage collector: half a million dicts a second cost more than the scores.
-    """
-    names = {f"p{place}": word for place, word in enumerate(classes)}
-    fields = [(name, float) for name in names]
-    shares = msgspec.defstruct("Shares", fields, rename=names, gc=False, frozen=True)
-    answer = msgspec.defstruct(
-        "Answer", [("label", str), ("probability", shares)], gc=False, frozen=True
-    )
-    return answer, shares
+    if answers.values is None:
+        return pa.nulls(len(answers.answered), pa.float64())
+    return pa.array(answers.values, mask=~answers.answered)

@@ -19,10 +19,10 @@ from compiler.rules.ast import SplitConsequent
 from compiler.rules.splits import assign_many
 from router.arms import Arm, Split
 from router.columnar.inputs import SPLIT, SUBJECT, Inputs, column_name, read_inputs
-from router.columnar.outputs import outputs_json
 from router.columnar.tables import given, id_words, label_and_value, named, random_ids
 from router.decide import unknown_rule
 from router.errors import ShedError
+from serving.outputs import outputs_json
 from serving.scatter import Answers
 
 if TYPE_CHECKING:
