@@ -84,7 +84,7 @@ class Share(click.ParamType):
               type=click.Choice(["parquet", "arrow", "arrows", "ndjson", "csv"]),
               help="Of the parts; that of the first input otherwise.")  # fmt: skip
 @click.option("--keys", default="", help="Columns carried through, comma-separated.")
-@click.option("--unit-rows", type=click.IntRange(1), help="Rows of a part.  [default: 131072]")
+@click.option("--unit-rows", type=click.IntRange(1), help="Rows of a part.  [default: 65536]")
 @click.option("--batch-rows", type=click.IntRange(1), help="Rows scored at once; else tried.")
 @click.option("--workers", type=click.IntRange(1, 64),
               help="Scoring threads; else one where a router serves, or one per core.")  # fmt: skip

@@ -91,20 +91,21 @@ def routes_of(matrix: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
     return np.where((first < -0.5) & (second > 0), 0, found)
 
 
-def write_rows(folder: Path, matrix: NDArray[np.float64], kind: str) -> Path:
-    """The rows as a file, with a case number and a subject."""
+def write_rows(
+    folder: Path, matrix: NDArray[np.float64], kind: str, *, subjects: bool = False
+) -> Path:
+    """The rows as a file, with a case number, and whom each is about where that is wanted."""
     import pyarrow as pa
     import pyarrow.csv as arrow_csv
     import pyarrow.parquet as pq
 
     rows = len(matrix)
-    columns: dict[str, Any] = {
-        "case": pa.array([f"c{number}" for number in range(rows)]),
-        "_subject": pa.array([f"s{number % 50_000}" for number in range(rows)]),
-    }
+    columns: dict[str, Any] = {"case": pa.array([f"c{number}" for number in range(rows)])}
+    if subjects:
+        columns["_subject"] = pa.array([f"s{number}" for number in range(rows)])
     columns |= {f"x{place}": matrix[:, place].copy() for place in range(WIDTH)}
     table = pa.table(columns)
-    path = folder / f"rows.{kind}"
+    path = folder / f"{'about' if subjects else 'rows'}.{kind}"
     if kind == "parquet":
         pq.write_table(table, path, row_group_size=131_072)
     elif kind == "arrow":

@@ -1,6 +1,6 @@
 """The flow of a job: a reader thread, scoring threads, and results in the order of the rows.
 
-    reader -> at most DEPTH blocks a worker -> scoring threads -> results in order -> the caller
+    reader -> a bounded number of blocks -> scoring threads -> results in order -> the caller
 
 The reader waits when the blocks in flight are enough, so memory does not grow with the input. An
 error anywhere ends the flow; the caller gets it in the place of the result.
@@ -16,7 +16,8 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-DEPTH = 2
+DEPTH = 5
+"""Blocks in flight beside one per worker: scoring goes on while the caller writes a part."""
 
 
 class _Feeder(Generic[Item, Result]):
@@ -86,7 +87,7 @@ def flow(
             prepare()
         feeder.run()
 
-    feeder = _Feeder(items, score, pool, DEPTH * workers)
+    feeder = _Feeder(items, score, pool, DEPTH + workers)
     reader = threading.Thread(target=read, name="bulk-read", daemon=True)
     reader.start()
     try:

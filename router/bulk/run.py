@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -31,6 +32,7 @@ from router.bulk.score import Decide, Scored, Scorer
 from router.bulk.units import Unit, plan_units
 from router.bulk.writer import part_name, write_part
 from serving.files import file_digest
+from serving.priority import SWITCH_S
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -133,7 +135,7 @@ class Run:
             BulkError: it cannot go on; what is done stays done.
         """
         plan = self._plan
-        with self._alone():
+        with self._alone(), self._in_turns():
             self._begin()
             self._note("bulk.resumed" if self._done else "bulk.started")
             try:
@@ -165,6 +167,16 @@ class Run:
     def _mine(self) -> str:
         """Start of the names of this shard's drafts."""
         return f"shard-{self._plan.shard}-"
+
+    @contextlib.contextmanager
+    def _in_turns(self) -> Iterator[None]:
+        """Short turns between threads: one that comes back from Arrow or a model goes on soon."""
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_S)
+        try:
+            yield
+        finally:
+            sys.setswitchinterval(before)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:

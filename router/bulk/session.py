@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from router.endpoint import Endpoint
     from router.settings import RouterSettings
 
-UNIT_ROWS = 131_072
+UNIT_ROWS = 65_536
 CONNECT_S = 0.2
 
 

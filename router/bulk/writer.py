@@ -13,6 +13,9 @@ from router.bulk.jsonlines import json_lines
 if TYPE_CHECKING:
     import pyarrow as pa
 
+REPEATED = ("rule", "model", "version", "decision", "label", "value", "error")
+"""Columns of few different values: the others would only try out a dictionary in vain."""
+
 
 def part_name(file: int, unit: int, kind: Format) -> str:
     """Name of a part: place of its input file, number of its unit."""
@@ -48,7 +51,11 @@ def _write(table: pa.Table, file: object, kind: Format) -> None:
     import pyarrow.parquet as pq
 
     if kind == "parquet":
-        pq.write_table(table, file, compression="zstd", row_group_size=max(1, table.num_rows))
+        pq.write_table(
+            table, file, compression="zstd", row_group_size=max(1, table.num_rows),
+            use_dictionary=[name for name in REPEATED if name in table.column_names],
+            write_statistics=["row"],
+        )  # fmt: skip
     elif kind == "csv":
         arrow_csv.write_csv(table, file)
     elif kind == "ndjson":
