@@ -58,10 +58,14 @@ def near_gaps(rules: CompiledRules, space: Space) -> list[Finding]:
     A value that some test names for itself (``=``, ``!=``, ``IN``) was thought of and is none.
     """
     found: list[Finding] = []
-    tests = [leaf for step in rules.steps() for leaf in leaves_of(step.rule.condition)]
+    tests: dict[str, list[ast.Leaf]] = {}
+    for step in rules.steps():
+        for leaf in leaves_of(step.rule.condition):
+            for name in field_names(leaf):
+                tests.setdefault(name, []).append(leaf)
     for name, values in space.grid.values.items():
         feature = rules.scope[name]
-        about = [leaf for leaf in tests if name in field_names(leaf)]
+        about = tests[name]
         if feature.type == "enum":
             if len(feature.values) >= WORDS:
                 found += _words(rules, lines(rules, space, name), about)

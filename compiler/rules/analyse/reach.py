@@ -41,10 +41,21 @@ class Reach:
         self.open: dict[str, NDArray[np.bool_]] = {}
         self._walk(rules.flat.cascade, np.ones(space.rows, np.bool_))
         self.alone: dict[str, Grid] = {}
+        self._ever: dict[str, tuple[bool, bool]] = {}
         for step in rules.steps():
             grid = Grid([step.rule.condition], rules.scope, ALONE_ROWS, free=True)
             if grid.complete:
                 self.alone[step.path] = grid
+                true = grid.truth(step.rule.condition) == TRUE
+                self._ever[step.path] = bool(true.any()), bool(true.all())
+
+    def never_true(self, path: str) -> bool:
+        """Proven: no request makes the condition of a rule TRUE."""
+        return not self._ever.get(path, (True, False))[0]
+
+    def always_true(self, path: str) -> bool:
+        """Proven: every request makes the condition of a rule TRUE."""
+        return self._ever.get(path, (True, False))[1]
 
     def _walk(self, cascade: Cascade, still: NDArray[np.bool_]) -> None:
         for step in cascade.steps:
@@ -59,18 +70,6 @@ class Reach:
             still = still & (value == FALSE if self.strict else value != TRUE)
 
 
-def never_true(reach: Reach, step: Step) -> bool:
-    """Proven: no request makes the condition TRUE."""
-    grid = reach.alone.get(step.path)
-    return grid is not None and not (grid.truth(step.rule.condition) == TRUE).any()
-
-
-def always_true(reach: Reach, step: Step) -> bool:
-    """Proven: every request makes the condition TRUE."""
-    grid = reach.alone.get(step.path)
-    return grid is not None and bool((grid.truth(step.rule.condition) == TRUE).all())
-
-
 def unreached(rules: CompiledRules, reach: Reach) -> list[Finding]:
     """Contradictions, rules that nothing reaches, and rules that nothing passes."""
     found: list[Finding] = []
@@ -80,13 +79,13 @@ def unreached(rules: CompiledRules, reach: Reach) -> list[Finding]:
     for step in rules.steps():
         if step.path.startswith(silent or ("\0",)):
             continue
-        if never_true(reach, step):
+        if reach.never_true(step.path):
             message = f"expected a condition that can be true, got one that never is in {step.path}"
             found.append(Finding("error", "contradiction", message, (step.path,), step.rule.at))
         elif step.path in doubted:
             found.append(_unreachable(rules, reach, step, doubted[step.path], prover))
         else:
-            if always_true(reach, step):
+            if reach.always_true(step.path):
                 found.append(_tautology(reach, step))
             continue
         silent += (step.path + "/",)
@@ -112,7 +111,7 @@ def _doubted(rules: CompiledRules, reach: Reach) -> dict[str, Suspect]:
     found = suspects(rules.flat.cascade, wanted)
     known: set[str] = set()
     if not reach.space.complete:
-        known = reached(rules, reach.space, [s for s in found if not never_true(reach, s.step)])
+        known = reached(rules, reach.space, [s for s in found if not reach.never_true(s.step.path)])
     return {each.step.path: each for each in found if each.step.path not in known}
 
 

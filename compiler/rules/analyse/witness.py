@@ -19,7 +19,7 @@ def confirmed(rules: CompiledRules, found: Finding) -> Finding:
         f"expected the reference interpreter to confirm the example of {found.code!r}, got another "
         "decision: the engines of this table disagree; do not publish it, report the row"
     )
-    return Finding("error", "engines_disagree", message, found.rules, found.at, found.example)
+    return Finding("error", "engines.disagree", message, found.rules, found.at, found.example)
 
 
 def shows(rules: CompiledRules, found: Finding) -> bool:

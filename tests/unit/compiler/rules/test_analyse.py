@@ -183,7 +183,7 @@ def test_an_example_that_the_reference_refutes_is_an_error_of_its_own():
     rules = compile_rules("IF amount > 5 THEN a ELSE b", features=FEATURES)
     wrong = Finding("note", "gap", "said without looking", ("default",), "", {"amount": 6.0})
     found = witness.confirmed(rules, wrong)
-    assert (found.level, found.code) == ("error", "engines_disagree")
+    assert (found.level, found.code) == ("error", "engines.disagree")
     assert found.example == {"amount": 6.0}
     right = Finding("note", "gap", "looked at", ("default",), "", {"amount": 5.0})
     assert witness.confirmed(rules, right) is right
