@@ -54,6 +54,11 @@ class Flat(Struct, frozen=True):
     consequents: tuple[ast.LeafConsequent, ...]
     unknown: int
 
+    def defaults(self) -> set[int]:
+        """Indices of the defaults of all cascades."""
+        inner = {step.inner.default for step in all_steps(self.cascade) if step.inner is not None}
+        return inner | {self.cascade.default}
+
 
 def number_leaves(table: ast.Table) -> Flat:
     """One index per leaf, in document order; the table's default is the last."""

@@ -20,6 +20,8 @@ from compiler.rules.print_text import print_name, print_value
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
+
     from compiler.rules.analyse.space import Space
     from compiler.rules.compiled import CompiledRules
     from compiler.schema import Feature
@@ -156,9 +158,7 @@ def _written(feature: Feature, value: Any) -> decimal.Decimal:
 def _between(
     rules: CompiledRules, along: Lines, small: list[Sliver], about: list[ast.Leaf]
 ) -> Iterator[Finding]:
-    default = rules.flat.cascade.default
-    by_rule = (along.decided >= 0) & (along.decided != default)
-    by_default = along.decided == default
+    by_default, by_rule = _deciders(rules, along)
     for sliver in small:
         hole = by_default[:, sliver.start : sliver.stop + 1].all(axis=1)
         hole &= by_rule[:, sliver.start - 1] & by_rule[:, sliver.stop + 1]
@@ -171,7 +171,8 @@ def _between(
         ]
         below, above = (rules.ids[side] for side in sides)
         message = (
-            f"only the default decides where {sliver.words}; just below rule {below} does, "
+            f"only the default{_within(rules, along, line, sliver.start)} decides where "
+            f"{sliver.words}; just below rule {below} does, "
             f"just above rule {above}"
         )
         bounding = (leaf.at for leaf in about if {sliver.low, sliver.high} & {*literals_of(leaf)})
@@ -185,21 +186,33 @@ def _between(
         )
 
 
+def _deciders(rules: CompiledRules, along: Lines) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Where a default decides, that of a nested cascade included, and where a rule does."""
+    by_default = np.isin(along.decided, [*rules.flat.defaults()])
+    return by_default, (along.decided >= 0) & (along.decided != rules.flat.unknown) & ~by_default
+
+
+def _within(rules: CompiledRules, along: Lines, line: int, cell: int) -> str:
+    outer = rules.ids[int(along.decided[line, cell])].rpartition("/")[0]
+    return f" of {outer}" if outer else ""
+
+
 def _words(rules: CompiledRules, along: Lines, about: list[ast.Leaf]) -> Iterator[Finding]:
     """A word that no test names while every other one is decided by a rule."""
-    default = rules.flat.cascade.default
+    by_default, by_rule = _deciders(rules, along)
     present = [cell for cell, value in enumerate(along.values) if value is not None]
-    by_rule = (along.decided >= 0) & (along.decided != default)
     named = {value for leaf in about for value in literals_of(leaf)}
     for cell in present:
         if along.values[cell] in named:
             continue
         others = [other for other in present if other != cell]
-        hole = by_rule[:, others].all(axis=1) & (along.decided[:, cell] == default)
+        hole = by_rule[:, others].all(axis=1) & by_default[:, cell]
         if hole.any():
-            row = along.row(int(hole.argmax()), cell)
+            line = int(hole.argmax())
+            row = along.row(line, cell)
             message = (
-                f"only the default decides where {print_name(along.name)} = "
+                f"only the default{_within(rules, along, line, cell)} decides where "
+                f"{print_name(along.name)} = "
                 f"{print_value(along.values[cell])}; a rule does for each of the other "
                 f"{len(others)} values"
             )

@@ -23,7 +23,8 @@ _SETTLED = ("contradiction", "unreachable", "tautology")
 """Kinds that leave nothing to say about the tests of a rule."""
 _ORDER = {"error": 0, "warning": 1, "note": 2}
 MOST = 3
-"""Findings of one kind and level that are listed; the others are counted. Errors are all listed."""
+"""Findings of one kind and level that are listed before the others, two at least, are counted.
+Errors are all listed."""
 
 
 def analyse(rules: CompiledRules, tell: Callable[[str], None] = lambda _: None) -> list[Finding]:
@@ -70,7 +71,8 @@ def few(found: list[Finding]) -> list[Finding]:
         kinds.setdefault((finding.level, finding.code), []).append(finding)
     kept: list[Finding] = []
     for (level, code), group in kinds.items():
-        listed = group if level == "error" else group[:MOST]
+        all_of_them = level == "error" or len(group) <= MOST + 1  # a count takes a line as well
+        listed = group if all_of_them else group[:MOST]
         kept += listed
         rest = group[len(listed) :]
         if rest:

@@ -32,8 +32,10 @@ def shows(rules: CompiledRules, found: Finding) -> bool:
     true = [truth(step.rule.condition, reader) is True for step in concerned]
     decides = [index in step.leaves() for step in concerned]
     match found.code:
-        case "gap" | "near-gap":
+        case "gap":
             return index == rules.flat.cascade.default
+        case "near-gap":
+            return index in rules.flat.defaults()
         case "overlap":
             return all(true) and decides == [True, False]
         case "unreachable":

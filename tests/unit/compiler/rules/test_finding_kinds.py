@@ -139,6 +139,15 @@ def test_a_gap_that_is_wide_or_meant_is_no_near_gap(text):
     assert not findings(text, "near-gap")
 
 
+def test_a_near_gap_of_a_nested_cascade_names_it():
+    text = (
+        "IF amount > 5 THEN (IF score < 600 THEN a ELSE IF score > 600 THEN b ELSE c) AS big ELSE d"
+    )
+    (found,) = findings(text, "near-gap")
+    assert "only the default of big decides where score = 600" in found.message
+    assert found.rules == ("big/rule1", "big/rule2")
+
+
 def test_the_last_word_of_an_enum_that_no_rule_names_is_a_note():
     text = "IF channel IN ('web', 'branch') THEN a ELSE IF channel = 'phone' THEN b ELSE c"
     (found,) = findings(text, "near-gap")
