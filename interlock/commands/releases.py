@@ -11,6 +11,7 @@ import click
 from compiler.errors import AppError
 from interlock.commands.endpoints import SERVING
 from interlock.commands.judge import KEY, signed
+from interlock.commands.nodes_drain import drain
 from interlock.present import show_facts, show_rows
 from interlock.remote import Remote, remote_command
 
@@ -220,3 +221,6 @@ def list_nodes(remote: Remote) -> None:
     """Router workers and the releases they hold."""
     columns = ("node", "worker", "pid", "port", "alive", "age_s", "loaded")
     show_rows(remote.pages("/nodes"), columns, as_json=remote.as_json, empty="no node reported yet")
+
+
+nodes.add_command(drain)
