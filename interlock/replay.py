@@ -40,6 +40,8 @@ COMPARED = (
     "rule", "unknown", "model", "version", "package_digest", "decision", "decision_rule",
     "defaults", "reason", "status",
 )  # fmt: skip
+COMPARED_IN_PARTS = ("rule", "model", "version", "package_digest", "decision", "decision_rule")
+"""What a columnar part keeps of each row."""
 CLOSE = 1e-6
 
 
@@ -77,7 +79,7 @@ async def read_case(connection: asyncpg.Connection, record: Any) -> Mapping[str,
     """The record with the content of its release.
 
     Raises:
-        ReplayError: not there, not a decision, or its inputs cannot be read.
+        ReplayError: not there, or not a decision.
     """
     row = await connection.fetchrow(RECORD, record)
     if row is None:
@@ -86,20 +88,48 @@ async def read_case(connection: asyncpg.Connection, record: Any) -> Mapping[str,
         raise ReplayError(f"expected a decision, got status {row['status']}", at=str(record))
     if row["content"] is None:
         raise ReplayError(f"release {row['release']} of {row['endpoint']} is not known")
-    if SEALED_MARK in row["features"]:
-        raise ReplayError(
-            "the record holds sealed features", hint="they have to be opened by their key first"
-        )
     return dict(row)
 
 
-def replay(case: Mapping[str, Any], store: ArtifactStore, subject: str | None = None) -> Replay:
+def is_sealed(case: Mapping[str, Any]) -> bool:
+    """Whether features have to be opened by their key before they can be decided about."""
+    return SEALED_MARK in case["features"]
+
+
+def opened(case: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """The case with its features in the clear.
+
+    Args:
+        case: sealed.
+        found: answer of the control plane to a reading with a reason.
+
+    Raises:
+        ReplayError: a key is destroyed.
+    """
+    if found["sealed"]:
+        raise ReplayError(
+            f"expected features that can be opened, the keys of {', '.join(found['sealed'])} are "
+            "destroyed",
+            code="audit.erased",
+            at=str(case["id"]),
+            hint="the person was erased; the decision stays proved, it cannot be repeated",
+        )
+    return {**case, "features": msgspec.json.encode(found["features"])}
+
+
+def replay(
+    case: Mapping[str, Any],
+    store: ArtifactStore,
+    subject: str | None = None,
+    compared: tuple[str, ...] = COMPARED,
+) -> Replay:
     """Decide a recorded request again and compare.
 
     Args:
         case: from :func:`read_case`, times in microseconds.
         store: holds the packages of the release.
         subject: whom it was about; only a release with a split needs it.
+        compared: fields of the record besides its outputs.
 
     Raises:
         AppError: the packages are not there, or the request is refused now.
@@ -119,7 +149,7 @@ def replay(case: Mapping[str, Any], store: ArtifactStore, subject: str | None = 
     again = _decide(Decider, endpoint, case, subject)
     differences = tuple(
         Difference(name, case[name], getattr(again, name))
-        for name in COMPARED
+        for name in compared
         if _plain(case[name]) != _plain(getattr(again, name))
     )
     outputs = None if again.outputs is None else msgspec.json.decode(again.outputs)
@@ -173,3 +203,22 @@ def _close(recorded: Any, again: Any) -> bool:
     if isinstance(recorded, float | int) and isinstance(again, float | int):
         return abs(recorded - again) <= CLOSE
     return bool(recorded == again)
+
+
+def reasons(case: Mapping[str, Any], store: ArtifactStore) -> tuple[str, ...]:
+    """Why the model answered as it did, in words, the strongest first.
+
+    Raises:
+        ReplayError: no model answered.
+        AppError: its package is not there, or cannot be explained.
+    """
+    from serving.explain.explainer import load_explainer
+    from serving.explain.reasons import in_words
+
+    digest = case["package_digest"]
+    if digest is None:
+        raise ReplayError("expected a decision of a model, this one was a reject")
+    content = msgspec.json.decode(case["content"], type=ReleaseContent)
+    values = msgspec.json.decode(case["features"])
+    explainer = load_explainer(store.fetch(digest), expected_digest=digest)
+    return in_words(explainer.explain(values), values, content.features, adverse=False)

@@ -16,6 +16,7 @@ import msgspec
 
 from compiler.errors import AppError
 from interlock.commands.audit_acts import ACTS, part_rows
+from interlock.commands.audit_replay import replay
 from interlock.present import show_rows
 from interlock.remote import Remote, remote_command
 from interlock.settings import read_environment
@@ -68,7 +69,7 @@ def audit() -> None:
     """Query, export and verify the evidence."""
 
 
-for act in ACTS:
+for act in (*ACTS, replay):
     audit.add_command(act)
 
 
@@ -230,30 +231,6 @@ def certificate(
     else:
         _show_certificate(found)
     if not found.complete:
-        sys.exit(FAILED)
-
-
-@audit.command()
-@click.argument("record", type=click.UUID)
-@click.option("--subject", help="Whom it was about; only a release with a split needs it.")
-@HOME
-@JSON
-def replay(record: UUID, subject: str | None, home: Path | None, as_json: bool) -> None:
-    """Decide a recorded request again, with its release and packages, and compare."""
-    from interlock.replay import read_case
-    from interlock.replay import replay as again
-    from serving.store import ArtifactStore
-
-    case = _with_database(home, lambda c: read_case(c, record))
-    store = ArtifactStore.open(read_environment(home=home).artifact_store)
-    found = again(case, store, subject)
-    if as_json:
-        click.echo(msgspec.json.encode(found))
-    else:
-        click.echo(f"{found.verdict}: record {found.record}")
-        for each in found.differences:
-            click.echo(f"  {each.field}: recorded {each.recorded!r}, now {each.replayed!r}")
-    if found.verdict == "different":
         sys.exit(FAILED)
 
 

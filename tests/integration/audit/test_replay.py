@@ -5,13 +5,27 @@ from __future__ import annotations
 import time
 
 import msgspec
+import pyarrow as pa
 import pytest
 
-from interlock.replay import _decide, replay
+from interlock.part_rows import row_case
+from interlock.replay import (
+    COMPARED_IN_PARTS,
+    ReplayError,
+    _decide,
+    is_sealed,
+    opened,
+    reasons,
+    replay,
+)
+from router.columnar.decide import ColumnarEndpoint
 from router.decide import Decider
 from router.release.build import assemble
 from router.release.spec import ModelRef, ReleaseContent, canonical
+from serving.audit.parts import blob_name, write_table
+from serving.blobs import BlobStore
 from serving.engine import Engine
+from serving.files import file_digest
 from serving.store import ArtifactStore
 from tests.builders import OUTPUT, applicant, german_credit, signed_package
 
@@ -91,3 +105,44 @@ def test_protected_values_are_not_needed(world):
         features.pop(name, None)
     found = replay({**case, "features": msgspec.json.encode(features)}, world[0])
     assert found.verdict == "bit-equal"
+
+
+def test_a_row_of_a_columnar_part_is_decided_again_and_explained(world, tmp_path):
+    store, content, package = world
+    plain = {name: each for name, each in content.features.items() if not each.protected}
+    content = msgspec.structs.replace(content, features=plain)
+    endpoint = assemble(content, "", {"quick_approval": Engine.load(package.folder)})
+    rows = [applicant(n, model_only=True) for n in range(40)]
+    found = ColumnarEndpoint(endpoint, subject_ref=str).decide(
+        pa.RecordBatch.from_pylist(rows), first_row=100, now_us=0
+    )
+    file = tmp_path / "part.arrow"
+    write_table(pa.Table.from_batches([found.evidence]), file)
+    digest = file_digest(file)
+    BlobStore.open(str(tmp_path / "artifacts")).put(blob_name(digest), file)
+    part = {
+        "id": "part", "part": digest, "rows": 40, "key_id": "k", "received_at": 0, "status": 200,
+        "content": canonical(content), "context": None, "unknown": (), "defaults": (),
+    }  # fmt: skip
+    case = row_case(part, 117, str(tmp_path / "artifacts"))
+    again = replay(case, store, None, COMPARED_IN_PARTS)
+    assert (again.verdict, again.differences) == ("bit-equal", ())
+    assert again.outputs == msgspec.json.decode(found.result.column("outputs")[17].as_py())
+    assert again.record == found.result.column("id")[17].as_py()
+    assert len(reasons(case, store)) > 0
+    changed = replay({**case, "decision": "refer"}, store, None, COMPARED_IN_PARTS)
+    assert [each.field for each in changed.differences] == ["decision"]
+    with pytest.raises(ReplayError, match="expected a row from 100 to 139, got 5"):
+        row_case(part, 5, str(tmp_path / "artifacts"))
+
+
+def test_opened_features_are_decided_about_and_destroyed_ones_are_told(world):
+    case = decided(world, 3)
+    features = msgspec.json.decode(case["features"])
+    sealed = {**case, "features": b'{"purpose":{"$sealed":"x"}}'}
+    assert is_sealed(sealed)
+    assert not is_sealed(case)
+    clear = opened(sealed, {"features": features, "sealed": []})
+    assert replay(clear, world[0]).verdict == "bit-equal"
+    with pytest.raises(ReplayError, match="keys of purpose are destroyed"):
+        opened(sealed, {"features": features, "sealed": ["purpose"]})
