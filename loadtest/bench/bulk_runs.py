@@ -15,7 +15,7 @@ from router.bulk.job import new_id, now_us, software
 from router.bulk.manifest import Job
 from router.bulk.places import LocalInputs, LocalOutput
 from router.bulk.run import Plan, Run
-from router.bulk.session import UNIT_ROWS
+from router.bulk.session import UNIT_ROWS, give_memory_back
 from router.endpoint import Endpoint
 from router.subject import SubjectHasher
 from serving.audit.segment import SegmentWriter
@@ -35,6 +35,7 @@ class Jobs:
     """
 
     def __init__(self, endpoint: Endpoint, folder: Path, workers: int, batch_rows: int) -> None:
+        give_memory_back()
         self._endpoint = endpoint
         self._folder = folder
         self._workers = workers

@@ -103,6 +103,7 @@ class Session:
     def opened(self, report: Callable[[Progress], None] | None = None) -> Iterator[Run]:
         """The run, with the node's spool open while it lasts."""
         settings, request = self._settings, self._request
+        give_memory_back()
         job = self._job()
         decide = columnar(self.endpoint, self.hasher.ref, job.now_us)
         if not job.batch_rows:
@@ -172,6 +173,13 @@ class Session:
             return LARGEST
         ids = row_ids(job.id, job.now_us, 0, 0, sample.num_rows)
         return tuned_rows(lambda batch: decide(batch, 0, ids[: batch.num_rows]), sample)
+
+
+def give_memory_back() -> None:
+    """Let Arrow's buffers return to the system: its own pool keeps those of the largest unit."""
+    import pyarrow as pa
+
+    pa.set_memory_pool(pa.system_memory_pool())
 
 
 def first_rows(inputs: Inputs, endpoint: Endpoint, rows: int) -> Any:
