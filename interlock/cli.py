@@ -14,7 +14,7 @@ import click
 COMMANDS: dict[str, tuple[str, str]] = {
     "rules": (
         "interlock.commands.rules:rules",
-        "Check, evaluate, explain and convert rule tables.",
+        "Check, evaluate, explain, convert and compare rule tables.",
     ),
     "models": ("interlock.commands.models:models", "Inspect, verify and score model packages."),
     "identity": ("interlock.commands.identity:identity", "Create and enrol signing keys."),
@@ -44,7 +44,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "endpoints": ("interlock.commands.endpoints:endpoints", "Endpoints, drafts, kill switch."),
     "releases": ("interlock.commands.releases:releases", "Propose, approve, activate, roll back."),
     "keys": ("interlock.commands.releases:keys", "Routing keys of callers."),
-    "nodes": ("interlock.commands.releases:nodes", "Router nodes and what they serve."),
+    "nodes": (
+        "interlock.commands.releases:nodes",
+        "Router nodes and what they serve; `drain --wait` for scale-in hooks.",
+    ),
     "metrics": ("interlock.commands.metrics:metrics", "Dashboard and alert rules for routers."),
     "bulk": ("interlock.commands.bulk:bulk", "Score files by an endpoint's active release."),
     "loadtest": ("interlock.commands.loadtest:loadtest", "Measure a running endpoint."),
