@@ -6,14 +6,13 @@ medians of rounds, ratios are medians of the ratios within one round.
 
 from __future__ import annotations
 
-import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,11 +25,10 @@ if TYPE_CHECKING:
 
 KINDS = ("parquet", "arrow", "ndjson", "csv")
 FLOOR = ("parquet", "arrow")
-LOOK_S = 0.02
 
 
 @click.command()
-@click.option("--rows", default=400_000, show_default=True, help="Rows of each file.")
+@click.option("--rows", default=300_000, show_default=True, help="Rows of each file.")
 @click.option("--rounds", default=3, show_default=True, help="Turns of every variant.")
 @click.option("--workers", default=1, show_default=True, help="Scoring threads, of the loop too.")
 @click.option("--batch-rows", default=16_384, show_default=True, help="Rows scored at once.")
@@ -55,6 +53,11 @@ def bulk(*, rows: int, rounds: int, workers: int, batch_rows: int, as_json: bool
         loop = bulk_parts.bare_loop(bench, matrix, batch_rows, workers)
         lines = _files(job, loop, files, rows, rounds, tell)
         lines += _overheads(job, files["parquet"], rounds, tell)
+        tell("memory")
+        for kind in ("parquet", "ndjson"):
+            found = _memory(folder / "models", files[kind], batch_rows)
+            what = f"above the loaded models, {kind}"
+            lines.append(Line("memory", what, found, "MB", "<= 256"))
         tell("scikit-learn and pandas")
         start = time.perf_counter()
         bulk_parts.pandas_job(bench, files["parquet"], folder / "pandas.parquet")
@@ -73,16 +76,15 @@ def _files(  # noqa: PLR0917 - one call, just above
     job: Jobs, loop: Callable[[], None], files: dict[str, Path], rows: int, rounds: int,
     tell: Callable[[str], None],
 ) -> list[Line]:  # fmt: skip
-    """Rows a second of each format and of the bare loop, and the memory they take."""
+    """Rows a second of each format and of the bare loop."""
     loop()  # warm
     job.timed(files["parquet"], "whole")
     speeds: dict[str, list[float]] = {kind: [] for kind in (*files, "bare")}
-    with _peak() as memory:
-        for number in range(rounds):
-            tell(f"round {number + 1} of {rounds}")
-            speeds["bare"].append(rows / _seconds(loop))
-            for kind, path in files.items():
-                speeds[kind].append(rows / job.timed(path, "whole"))
+    for number in range(rounds):
+        tell(f"round {number + 1} of {rounds}")
+        speeds["bare"].append(rows / _seconds(loop))
+        for kind, path in files.items():
+            speeds[kind].append(rows / job.timed(path, "whole"))
     bare = statistics.median(speeds["bare"])
     lines = [Line("files", "bare ONNX Runtime loop", bare, "rows/s")]
     for kind in files:
@@ -91,7 +93,6 @@ def _files(  # noqa: PLR0917 - one call, just above
         ratios = [ours / theirs for ours, theirs in zip(speeds[kind], speeds["bare"], strict=True)]
         floor = ">= 0.8" if kind in FLOOR else ""
         lines.append(Line("files", f"{kind} beside it", statistics.median(ratios), "x", floor))
-    lines.append(Line("files", "memory above the loaded models", memory[0], "MB", "<= 256"))
     return lines
 
 
@@ -123,22 +124,8 @@ def _seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-@contextmanager
-def _peak() -> Iterator[list[float]]:
-    """Largest growth of this process's own memory while the context lasts, in MB."""
-    from loadtest.proc import rss_anon_kb
-
-    found, done = [0.0], Event()
-    before = rss_anon_kb(os.getpid())
-
-    def look() -> None:
-        while not done.wait(LOOK_S):
-            found[0] = max(found[0], (rss_anon_kb(os.getpid()) - before) / 1024)
-
-    thread = Thread(target=look)
-    thread.start()
-    try:
-        yield found
-    finally:
-        done.set()
-        thread.join()
+def _memory(models: Path, file: Path, batch_rows: int) -> float:
+    """MB that a job takes above the loaded models, in a process of its own."""
+    command = [sys.executable, "-m", "loadtest.bench.bulk_runs", models, file, batch_rows]
+    found = subprocess.run([*map(str, command)], check=True, capture_output=True, text=True)
+    return float(found.stdout)

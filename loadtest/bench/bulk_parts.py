@@ -54,7 +54,7 @@ class Bench(Struct, frozen=True, eq=False):
 def build(folder: Path, progress: Callable[[str], None]) -> Bench:
     """Train, package and assemble."""
     features: FeatureMap = {f"x{place}": Feature("float") for place in range(WIDTH)}
-    fitted, loaded, sessions, refs = {}, {}, {}, []
+    fitted = {}
     for seed, name in enumerate(NAMES):
         progress(f"training {name}")
         random = np.random.default_rng(seed)
@@ -63,20 +63,32 @@ def build(folder: Path, progress: Callable[[str], None]) -> Bench:
         target = np.where(matrix[:, seed : seed + 3].sum(axis=1) + noise > 0, "good", "bad")
         model = GradientBoostingClassifier(n_estimators=TREES, random_state=seed)
         model.fit(matrix, target)
-        info = build_package(
+        build_package(
             model, matrix, target, features=features, output=OUTPUT, name=name, version=1,
             recipe=None, lineage={}, contributors=(), metrics={}, out_dir=folder / name,
         )  # fmt: skip
         fitted[name] = model
-        loaded[name] = Engine.load(info.path)
-        sessions[name] = open_session(read_package(info.path).files["model.onnx"])
-        refs.append(ModelRef(name, 1, info.digest))
+    sessions = {
+        name: open_session(read_package(_package(folder, name)).files["model.onnx"])
+        for name in NAMES
+    }
+    return Bench(load(folder), fitted, sessions)
+
+
+def load(folder: Path) -> Endpoint:
+    """The endpoint over the packages of a folder."""
+    loaded = {name: Engine.load(_package(folder, name)) for name in NAMES}
+    features = loaded[NAMES[0]].features
     content = ReleaseContent(
         endpoint="lending", number=1, features=features, output=OUTPUT, rules={"text": RULES},
-        models=tuple(refs), decision_table={"text": DECISIONS},
+        models=tuple(ModelRef(name, 1, model.digest) for name, model in loaded.items()),
+        decision_table={"text": DECISIONS},
     )  # fmt: skip
-    endpoint = assemble(content, digest(canonical(content)), loaded)
-    return Bench(endpoint, fitted, sessions)
+    return assemble(content, digest(canonical(content)), loaded)
+
+
+def _package(folder: Path, name: str) -> Path:
+    return next((folder / name).iterdir())
 
 
 def matrix_of(rows: int) -> NDArray[np.float64]:

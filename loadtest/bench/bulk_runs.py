@@ -1,13 +1,22 @@
-"""Bulk jobs as the benchmark runs them: the product's own, without a database around them."""
+"""Bulk jobs as the benchmark runs them: the product's own, without a database around them.
+
+``python -m loadtest.bench.bulk_runs MODELS FILE BATCH_ROWS`` runs one in a process of its own and
+prints how many MB it took above the loaded models.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
+import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Literal
 
 from loadtest.errors import LoadTestError
+from loadtest.proc import rss_anon_kb
 from router.bulk.bind import columnar
 from router.bulk.evidence import WORKER, Evidence
 from router.bulk.formats import format_of
@@ -22,6 +31,7 @@ from serving.audit.segment import SegmentWriter
 
 Variant = Literal["whole", "without evidence", "resumed"]
 SPOOL_BYTES = 64 << 30
+LOOK_S = 0.02
 
 
 class Jobs:
@@ -91,3 +101,30 @@ class Jobs:
         )
         run.run()
         return run
+
+
+def peak_mb(models: Path, file: Path, batch_rows: int) -> float:
+    """Largest growth of this process's own memory while it runs a job, in MB."""
+    from loadtest.bench.bulk_parts import load
+
+    endpoint = load(models)
+    highest, done = [0], threading.Event()
+    before = rss_anon_kb(os.getpid())
+
+    def look() -> None:
+        while not done.wait(LOOK_S):
+            highest[0] = max(highest[0], rss_anon_kb(os.getpid()))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        with tempfile.TemporaryDirectory(prefix="interlock-bench-") as name:
+            Jobs(endpoint, Path(name), 1, batch_rows).timed(file, "whole")
+    finally:
+        done.set()
+        thread.join()
+    return (highest[0] - before) / 1024
+
+
+if __name__ == "__main__":
+    print(peak_mb(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])))
