@@ -23,6 +23,7 @@ from control_plane.keys import routes as keys
 from control_plane.lifecycle import run_parts
 from control_plane.nodes import routes as nodes
 from control_plane.registry import routes as registry
+from control_plane.schedules import routes as schedules
 from control_plane.training import routes as training
 from control_plane.validation import routes as validation
 
@@ -58,6 +59,7 @@ ROUTES: list[ControllerRouterHandler] = [
     *nodes.ROUTE_HANDLERS,
     *datasets.ROUTE_HANDLERS,
     *jobs.ROUTE_HANDLERS,
+    *schedules.ROUTE_HANDLERS,
     *training.ROUTE_HANDLERS,
     *validation.ROUTE_HANDLERS,
     *compliance.ROUTE_HANDLERS,

@@ -12,6 +12,7 @@ from control_plane.db.pool import Pool
 from control_plane.doorbell import Doorbell
 from control_plane.errors import ConflictError
 from control_plane.identity import roster as rosters
+from control_plane.schedules import service as schedules
 from control_plane.settings import ControlSettings, PoolSettings
 
 if TYPE_CHECKING:
@@ -55,11 +56,15 @@ async def run_parts(app: Litestar) -> AsyncIterator[None]:
         app.state.pool = pool
         app.state.bell = bell
         await install_first_roster(pool, settings)
-        cleaner = asyncio.create_task(housekeeping.run(pool), name="housekeeping")
+        side = {
+            asyncio.create_task(housekeeping.run(pool), name="housekeeping"),
+            asyncio.create_task(schedules.run(pool), name="schedules"),
+        }
         _log.info("control plane ready")
         try:
             yield
         finally:
-            cleaner.cancel()
-            await asyncio.wait({cleaner})
+            for task in side:
+                task.cancel()
+            await asyncio.wait(side)
     _log.info("control plane stopped")

@@ -8,6 +8,7 @@ from typing import Any
 import click
 import msgspec
 
+from interlock.commands.jobs_schedule import schedule
 from interlock.commands.judge import version_path
 from interlock.follow import follow_path
 from interlock.present import show_facts, show_rows
@@ -74,6 +75,9 @@ def retry_job(remote: Remote, job: str) -> None:
     """Do the work of a failed or cancelled job again."""
     answer = remote.call("POST", f"/jobs/{job}/retry")
     show_facts(answer, ("id", "kind", "state"), as_json=remote.as_json)
+
+
+jobs.add_command(schedule)
 
 
 @click.command()

@@ -1,0 +1,1 @@
+"""Recurring imports and validations."""
