@@ -97,13 +97,17 @@ class Session:
         cache = settings.home / "cache" / "bulk"
         self.inputs = open_inputs(request.source, cache=cache)
         self.output = open_output(request.out, cache=cache)
-        self.workers = request.workers or default_workers(settings)
+        self._beside = serves(settings)
+        cores = 1 if self._beside else len(os.sched_getaffinity(0))
+        self.workers = request.workers or cores
 
     @contextlib.contextmanager
     def opened(self, report: Callable[[Progress], None] | None = None) -> Iterator[Run]:
         """The run, with the node's spool open while it lasts."""
         settings, request = self._settings, self._request
         give_memory_back()
+        if self._beside:
+            only_when_idle()
         job = self._job()
         decide = columnar(self.endpoint, self.hasher.ref, job.now_us)
         if not job.batch_rows:
@@ -208,13 +212,23 @@ def need_keys(keys: tuple[str, ...]) -> None:
             )
 
 
-def default_workers(settings: RouterSettings) -> int:
-    """One scoring thread where a router serves, else one per core."""
+def serves(settings: RouterSettings) -> bool:
+    """Whether a router answers on this machine's data port."""
     try:
         with socket.create_connection((settings.bind, settings.port), CONNECT_S):
-            return 1
+            return True
     except OSError:
-        return len(os.sched_getaffinity(0))
+        return False
+
+
+def only_when_idle() -> None:
+    """Let this thread and those it starts run when nobody else wants their core.
+
+    Linux takes the core away as soon as an ordinary thread wakes up; a low share alone would let
+    the job finish its turn first.
+    """
+    with contextlib.suppress(OSError):  # a sandbox may forbid it; the low share remains
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def again(output: Output, settings: RouterSettings, source: str | None, units: int) -> list[str]:
