@@ -48,6 +48,7 @@ class Grid:
         conditions: what tells requests apart.
         scope: every feature.
         budget: rows at most.
+        sample: rows at most where they are a sample.
         free: tests that cells do not show may be anything, whatever the features are: what holds
             on all rows is proved, while a row need not exist.
 
@@ -67,6 +68,7 @@ class Grid:
         scope: FeatureMap,
         budget: int,
         *,
+        sample: int | None = None,
         free: bool = False,
     ) -> None:
         self.scope = scope
@@ -79,7 +81,7 @@ class Grid:
         sizes = [len(each) for each in self.values.values()]
         total = math.prod(sizes)
         self.complete = total <= budget
-        self.rows = total if self.complete else budget
+        self.rows = total if self.complete else min(budget, sample or budget)
         self.codes = self._product(sizes) if self.complete else self._sample(sizes)
         self._truths: dict[ast.Leaf, NDArray[np.int8]] = {}
 

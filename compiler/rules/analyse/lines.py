@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 PROBED = 20_000_000
 """Rows times rules that one table may probe where not every combination was tried."""
+PROBED_ROWS = 50_000
+"""Rows, likewise: some tests take microseconds a row."""
 
 
 class Lines:
@@ -71,7 +73,8 @@ def _probed(rules: CompiledRules, space: Space, name: str) -> Lines:
     """Sampled rows that a rule decides, each with every cell of the feature."""
     grid = space.grid
     values = grid.values[name]
-    budget = PROBED // space.size // len(grid.values) // len(values)
+    rows = min(PROBED_ROWS, PROBED // space.size)
+    budget = rows // len(grid.values) // len(values)
     hit = np.flatnonzero(space.decided != rules.flat.cascade.default)
     base = hit[:budget]
     codes = {other: np.repeat(each[base], len(values)) for other, each in grid.codes.items()}

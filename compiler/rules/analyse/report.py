@@ -77,8 +77,9 @@ def few(found: list[Finding]) -> list[Finding]:
         rest = group[len(listed) :]
         if rest:
             rules = tuple(dict.fromkeys(path for finding in rest for path in finding.rules))
-            message = f"{len(rest)} more of this kind are not listed, in rules {_names(rules)}"
             proven = all(finding.proven for finding in rest)
+            message = f"{len(rest)} more of this kind are not listed, in rules {_names(rules)}"
+            message += "" if proven else "; not all are proven"
             kept.append(Finding(rest[0].level, code, message, rules, proven=proven))
     return kept
 

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from compiler.rules.compiled import CompiledRules
 
 BUDGET_ROWS = 100_000
-"""Combinations that are tried at most; beyond it a seeded sample of that size is."""
+"""Combinations that are tried at most."""
+SAMPLE_ROWS = 20_000
+"""Rows of the seeded sample that stands for more combinations."""
 BUDGET_TESTS = 4_000_000
 """Rows times rules: longer tables get fewer rows."""
 
@@ -54,7 +56,7 @@ class Space:
         self.size = max(1, len(conditions), tests // ORDINARY)
         self.lines: dict[str, Lines] = {}
         budget = max(LEAST_ROWS, min(BUDGET_ROWS, BUDGET_TESTS // self.size))
-        self.grid = Grid(conditions, rules.scope, budget)
+        self.grid = Grid(conditions, rules.scope, budget, sample=SAMPLE_ROWS)
         self.complete, self.rows = self.grid.complete, self.grid.rows
         self.columns = self.grid.columns()
         self.decided = rules.numpy(self.columns, self.rows)
