@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from compiler.errors import AppError
+from router.bulk.bind import columnar
 from router.bulk.evidence import Evidence
 from router.bulk.manifest import decode_manifest
 from router.bulk.watch import pin
@@ -21,8 +22,7 @@ def main(home: Path, source: Path, out: Path, limit: int) -> int:
     """Run or go on with the job of the line that lies beside the input."""
     endpoint, _ = pin(router_world.settings_for(home), "credit")
     spool = SegmentWriter(home / "spool", "test", 255, segment_bytes=1 << 18)
-    given = source.with_suffix(".job")
-    job = decode_manifest(given.read_bytes(), "job").job if given.exists() else None
+    job = decode_manifest(source.with_suffix(".job").read_bytes(), "job").job
 
     def check() -> None:
         if limit and any(out.glob("part-*")):
@@ -31,7 +31,8 @@ def main(home: Path, source: Path, out: Path, limit: int) -> int:
     print("begun", flush=True)
     try:
         bulk_world.run(
-            endpoint, source, out, job=job, resume=True, check=check, unit_rows=40,
+            endpoint, source, out, job=job, resume=True, check=check,
+            decide=columnar(endpoint, "ref-{}".format, job.now_us),
             evidence=lambda opened: Evidence(
                 spool, opened, endpoint, "ann@bank", limit_bytes=1 << 30
             ),
