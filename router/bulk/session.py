@@ -89,6 +89,7 @@ class Session:
         self._request = request
         self._settings = settings
         need_keys(request.keys)
+        need_apart(request.source, request.out)
         self.endpoint, self.release_from = pin(settings, request.endpoint)
         need_open(self.endpoint)
         self.hasher = load_subject_key(
@@ -210,6 +211,23 @@ def need_keys(keys: tuple[str, ...]) -> None:
                 code="bulk.key",
                 hint="rename it in the input; the caller's own id is carried as _id",
             )
+
+
+def need_apart(source: str, out: str) -> None:
+    """Check that a job does not find its own parts among its input when it comes back.
+
+    Raises:
+        BulkError: the output lies in the input folder.
+    """
+    if "://" in source or "://" in out:
+        return
+    folder, target = (Path(each).expanduser().resolve() for each in (source, out))
+    if folder.is_dir() and target.is_relative_to(folder):
+        raise BulkError(
+            f"expected an output outside of {source}, got {out}",
+            code="bulk.out",
+            hint="its parts would be input of the next run",
+        )
 
 
 def serves(settings: RouterSettings) -> bool:
