@@ -124,16 +124,14 @@ def test_output_inside_the_input_is_refused(tmp_path):
 def test_protected_values_are_neither_in_columns_nor_in_bad_rows_of_the_evidence():
     def decide(batch, first_row, ids):
         rows = batch.num_rows
-        result = {"row": np.arange(first_row, first_row + rows), "id": ["x"] * rows,
-                  "error": pa.nulls(rows, pa.string())}  # fmt: skip
-        evidence = {"row": result["row"], "id": pa.array([b"0" * 16] * rows, pa.binary(16)),
-                    "rule": ["r"] * rows, "input.age": [9] * rows, "input.sum": [1] * rows}  # fmt: skip
-        return SimpleNamespace(
-            result=pa.record_batch(result),
-            evidence=pa.table(evidence),
-            errors=0,
-            routes={"m": rows},
-        )
+        numbers = np.arange(first_row, first_row + rows)
+        errors = pa.nulls(rows, pa.string())
+        result = {"row": numbers, "id": ["x"] * rows, "error": errors}
+        raw = pa.array([each.tobytes() for each in ids], pa.binary(16))
+        evidence = {"row": numbers, "id": raw, "rule": ["r"] * rows}
+        evidence |= {"input.age": [9] * rows, "input.sum": [1] * rows}
+        answers, kept = pa.record_batch(result), pa.table(evidence)
+        return SimpleNamespace(result=answers, evidence=kept, errors=0, routes={"m": rows})
 
     bad = {1: Bad("features.type", "expected int", b'{"age":40,"sum":"x"}', None, "anna")}
     batch = pa.record_batch({"age": [9, 9], "sum": [1, 1]})
