@@ -11,7 +11,8 @@ import msgspec
 
 from compiler.schema import CONTEXT_PREFIX
 from interlock.replay import ReplayError
-from serving.audit.parts import INPUT, read_part
+from serving.audit.part_store import read_part
+from serving.audit.parts import INPUT
 from serving.blobs import BlobStore
 
 

@@ -21,7 +21,8 @@ from control_plane.db.pool import Pool
 from control_plane.identity.user import User
 from control_plane.paging import check_limit, read_cursor, write_cursor
 from control_plane.settings import ControlSettings
-from serving.audit.parts import may_hold, read_part, read_summary, rows_of
+from serving.audit.part_store import read_part
+from serving.audit.parts import may_hold, read_summary, rows_of
 from serving.blobs import BlobStore
 from serving.store import StoreError
 

@@ -10,7 +10,7 @@ import asyncpg
 from msgspec import Struct
 
 from serving.audit.frame import HEADER_BYTES
-from serving.audit.parts import waiting_parts
+from serving.audit.part_store import waiting_parts
 from serving.audit.recover import SegmentReader
 from serving.audit.store import read_cursors
 from serving.audit.tail import Cursor, Place, list_segments

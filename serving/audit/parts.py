@@ -6,7 +6,7 @@ its digest. Its record carries digest, number of rows and a filter of the subjec
 stands in the chain like any other: a changed row of a part changes a digest that is proved.
 
     keep_part      part into the node's spool, then its record into the segment (in that order)
-    the shipper    its record into the database, the part into the artifact store
+    the shipper    its record into the database, the part into the artifact store (part_store.py)
     read_part      part back from the store, checked against the record
 """
 
@@ -25,7 +25,6 @@ from msgspec import Struct
 from compiler.errors import AppError
 from serving.audit.record import SCHEMA_VERSION, AuditRecord, encode_record
 from serving.audit.segment import SegmentWriter, SpoolFull
-from serving.blobs import BlobStore
 from serving.files import file_digest
 
 if TYPE_CHECKING:
@@ -227,53 +226,21 @@ def check_table(rows: pa.Table) -> None:
 
 
 def write_table(rows: pa.Table, path: Path) -> None:
-    """Write a table as a compressed Arrow file; equal tables give equal bytes."""
+    """Write a table as an Arrow file; equal tables give equal bytes.
+
+    Not compressed: that costs four times what writing costs, and whoever carries the file to the
+    store has more time than whoever answers.
+    """
     import pyarrow as pa
 
     plain = rows.replace_schema_metadata(None).combine_chunks()
-    options = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
-    with (
-        pa.OSFile(str(path), "wb") as file,
-        pa.ipc.new_file(file, plain.schema, options=options) as writer,
-    ):
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, plain.schema) as writer:
         writer.write_table(plain)
 
 
 def local_path(folder: Path, digest: str) -> Path:
     """Where a part waits for the shipper."""
     return folder / (digest.removeprefix("sha256:") + SUFFIX)
-
-
-def blob_name(digest: str) -> str:
-    """Name of a part in the artifact store."""
-    word = digest.removeprefix("sha256:")
-    return f"parts/{word[:2]}/{word}{SUFFIX}"
-
-
-def read_part(store: BlobStore, digest: str, rows: int, cache: Path) -> pa.Table:
-    """A part, checked against what its record says.
-
-    Args:
-        store: artifact store.
-        digest: ``part`` of the record.
-        rows: ``rows`` of the record.
-        cache: folder for downloads.
-
-    Raises:
-        PartError: other bytes, or another number of rows.
-        StoreError: it is not there.
-    """
-    import pyarrow as pa
-
-    path = store.fetch(blob_name(digest), cache)
-    found = file_digest(path)
-    if found != digest:
-        raise PartError(f"expected a part {digest}, got {found}", at=str(path))
-    with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as reader:
-        table = reader.read_all()
-    if table.num_rows != rows:
-        raise PartError(f"expected {rows} rows, got {table.num_rows}", at=str(path))
-    return table
 
 
 def rows_of(table: pa.Table, subject_ref: str | None = None) -> Iterator[dict[str, Any]]:
@@ -347,40 +314,3 @@ def _places(subject: str, size: int) -> Sequence[int]:
 def read_summary(features: bytes) -> Summary:
     """What a part's record says."""
     return msgspec.json.decode(features, type=Summary)
-
-
-def bring_parts(folder: Path, store: BlobStore, now_s: float) -> list[str]:
-    """Move the parts of a node's spool into the artifact store; blocks: call it in a thread.
-
-    Records do not wait for it: they name a part by its digest, whenever it comes. A file that is
-    not what its name says is set aside.
-
-    Args:
-        folder: the node's spool folder.
-        store: artifact store.
-        now_s: wall clock; drafts older than ten minutes were left by a killed process.
-
-    Returns:
-        Names of files that are damaged.
-
-    Raises:
-        StoreError: the store does not take one now; the rest waits, too.
-    """
-    damaged = []
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
-        digest = "sha256:" + path.stem
-        if file_digest(path) != digest:
-            path.rename(path.with_suffix(".damaged"))
-            damaged.append(path.name)
-            continue
-        store.put(blob_name(digest), path)
-        path.unlink()
-    for draft in folder.glob(f".*{DRAFT}"):
-        if now_s - draft.stat().st_mtime > DRAFT_S:
-            draft.unlink(missing_ok=True)
-    return damaged
-
-
-def waiting_parts(folder: Path) -> int:
-    """Parts that the artifact store does not have yet."""
-    return sum(1 for _ in folder.glob(f"*{SUFFIX}")) if folder.is_dir() else 0

@@ -16,7 +16,7 @@ from compiler.signing import KeyPair
 from serving.audit.ack import Acks
 from serving.audit.frame import HEADER_BYTES
 from serving.audit.link import TRANSIENT, Link
-from serving.audit.parts import bring_parts, waiting_parts
+from serving.audit.part_store import bring_parts, waiting_parts
 from serving.audit.recover import remove_drafts
 from serving.audit.retention import dispose_due
 from serving.audit.sequencer import sequence, sign_checkpoint

@@ -12,7 +12,8 @@ from router.bulk.places import LocalOutput
 from router.bulk.watch import pin
 from serving.audit.certificate import certify
 from serving.audit.link import connect_once
-from serving.audit.parts import may_hold, read_part, read_summary, rows_of
+from serving.audit.part_store import read_part
+from serving.audit.parts import may_hold, read_summary, rows_of
 from serving.audit.segment import SegmentWriter
 from serving.blobs import BlobStore
 from serving.settings import ShipperSettings

@@ -15,15 +15,14 @@ from serving.audit.certificate import certify
 from serving.audit.coverage import coverage
 from serving.audit.link import connect_once
 from serving.audit.online import verify_online
+from serving.audit.part_store import blob_name, read_part
 from serving.audit.parts import (
     About,
     PartError,
     Summary,
-    blob_name,
     keep_part,
     local_path,
     may_hold,
-    read_part,
     read_summary,
     rows_of,
     subject_filter,

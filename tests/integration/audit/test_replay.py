@@ -22,7 +22,8 @@ from router.columnar.decide import ColumnarEndpoint
 from router.decide import Decider
 from router.release.build import assemble
 from router.release.spec import ModelRef, ReleaseContent, canonical
-from serving.audit.parts import blob_name, write_table
+from serving.audit.part_store import blob_name, pack
+from serving.audit.parts import write_table
 from serving.blobs import BlobStore
 from serving.engine import Engine
 from serving.files import file_digest
@@ -119,7 +120,9 @@ def test_a_row_of_a_columnar_part_is_decided_again_and_explained(world, tmp_path
     file = tmp_path / "part.arrow"
     write_table(pa.Table.from_batches([found.evidence]), file)
     digest = file_digest(file)
-    BlobStore.open(str(tmp_path / "artifacts")).put(blob_name(digest), file)
+    packed = tmp_path / "packed"
+    pack(file, packed)
+    BlobStore.open(str(tmp_path / "artifacts")).put(blob_name(digest), packed)
     part = {
         "id": "part", "part": digest, "rows": 40, "key_id": "k", "received_at": 0, "status": 200,
         "content": canonical(content), "context": None, "unknown": (), "defaults": (),

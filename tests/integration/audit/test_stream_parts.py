@@ -10,7 +10,8 @@ from router.release.spec import Policies
 from router.subject import load_subject_key
 from serving.audit.certificate import certify
 from serving.audit.link import connect_once
-from serving.audit.parts import read_part, rows_of
+from serving.audit.part_store import read_part
+from serving.audit.parts import rows_of
 from serving.blobs import BlobStore
 from serving.settings import ShipperSettings
 from tests import router_world as world
