@@ -28,8 +28,8 @@ from router.bulk.units import plan_units
 from router.bulk.verify import Again, load
 from router.bulk.watch import Watch, pin
 from router.subject import ensure_subject_key, load_subject_key
-from serving.audit.priority import give_way
 from serving.audit.segment import SegmentWriter
+from serving.priority import give_way
 
 if TYPE_CHECKING:
     from router.bulk.score import Decide

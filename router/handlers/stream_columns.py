@@ -29,7 +29,7 @@ from router.handlers.stream_source import grouped, lines_of, messages_of
 from router.problem import document, status_of
 from router.wire.csv_rows import CsvReader
 from serving.audit.parts import About, Stored, note_part, store_part
-from serving.audit.priority import give_way
+from serving.priority import give_way
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from router.release.current import Current, ReleaseLoader
 from router.release.disk import Snapshot
-from serving.priority import yield_to_loop
+from serving.priority import give_way
 
 PAUSE_FACTOR = 19.0
 """Loading takes at most a twentieth of the time."""
@@ -61,7 +61,7 @@ class Loading:
             return await asyncio.to_thread(self._loader.apply, snapshot, current)
         if self._thread is None:
             self._thread = ThreadPoolExecutor(
-                1, thread_name_prefix="load", initializer=yield_to_loop
+                1, thread_name_prefix="load", initializer=give_way
             )
         loop = asyncio.get_running_loop()
         start = self._clock()

@@ -38,8 +38,8 @@ from serving.audit.frame import (
 )
 from serving.audit.mapped import Segment, release
 from serving.audit.prefault import prefault
-from serving.audit.priority import give_way
 from serving.files import sync_folder
+from serving.priority import give_way
 
 MIB = 1 << 20
 WRAP = 1 << 32

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from compiler.errors import AppError
 from serving.batching.window import AdaptiveWindow
 from serving.limits import BatchSettings
-from serving.priority import yield_to_loop
+from serving.priority import give_way
 from serving.types import Outputs, OutputTuple
 
 Run = Callable[[NDArray[np.float32]], Outputs]
@@ -197,7 +197,7 @@ class MicroBatcher:
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(
-                self._settings.threads, thread_name_prefix="score", initializer=yield_to_loop
+                self._settings.threads, thread_name_prefix="score", initializer=give_way
             )
         self._running += 1
         loop = asyncio.get_running_loop()

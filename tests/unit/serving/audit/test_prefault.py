@@ -5,7 +5,7 @@ import os
 import resource
 
 from serving.audit.prefault import PIECE_BYTES, prefault
-from serving.audit.priority import NICE, give_way
+from serving.priority import NICE, give_way
 
 PAGES = 512
 
