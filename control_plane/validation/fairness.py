@@ -102,16 +102,47 @@ def attribute(
         answer: whether the row got the favourable answer.
         truth: whether its true outcome was favourable, when known.
     """
-    names = group_names(values)
-    groups, counts = np.unique(names, return_counts=True)
-    order = sorted(range(len(groups)), key=lambda k: (-counts[k], groups[k]))
-    base = names == groups[order[0]]
+    labels, codes = np.unique(group_names(values), return_inverse=True)
+    return _of_codes(name, labels.tolist(), codes, answer, truth)
+
+
+def _of_codes(
+    name: str, labels: list[str], codes: NDArray[np.int64], answer: NDArray[np.bool_],
+    truth: NDArray[np.bool_] | None,
+) -> Attribute:  # fmt: skip
+    counts = np.bincount(codes, minlength=len(labels))
+    present = [k for k in range(len(labels)) if counts[k]]
+    order = sorted(present, key=lambda k: (-counts[k], labels[k]))
+    base = codes == order[0]
     found = [
-        _group(str(groups[k]), names == groups[k], base, answer, truth, first=place == 0)
+        _group(labels[k], codes == k, base, answer, truth, first=place == 0)
         for place, k in enumerate(order)
     ]
     judged = [g.air for g in found[1:] if g.air is not None]
     return Attribute(name, found, min(judged) if judged else None)
+
+
+def intersections(
+    protected: dict[str, NDArray[Any]], answer: NDArray[np.bool_], truth: NDArray[np.bool_] | None
+) -> list[Attribute]:
+    """Every pair of protected attributes as one: a model can be even on each and not on both.
+
+    Args:
+        protected: values of each row by attribute.
+        answer: whether the row got the favourable answer.
+        truth: whether its true outcome was favourable, when known.
+    """
+    coded = {
+        name: np.unique(group_names(values), return_inverse=True)
+        for name, values in protected.items()
+    }
+    found = []
+    for left, right in itertools.combinations(coded, 2):
+        (ours, first), (theirs, second) = coded[left], coded[right]
+        labels = [f"{a}, {b}" for a in ours for b in theirs]
+        codes = first * len(theirs) + second
+        found.append(_of_codes(f"{left} and {right}", labels, codes, answer, truth))
+    return found
 
 
 def _group(

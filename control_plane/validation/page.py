@@ -123,7 +123,7 @@ def _fairness(report: dict[str, Any]) -> str:
             "AIR below 0.80 is flagged, below 0.90 watched (screen of 29 CFR 1607.4(D))."
         )
     parts.append("</p>")
-    for found in report["attributes"]:
+    for found in (*report["attributes"], *report.get("intersections", ())):
         rows = [
             (g["group"], g["rows"], g["rate"], g["air"], *(g["air_interval"] or (None, None)),
              g["parity_difference"], g["true_positive_gap"], g["false_positive_gap"], g["p"],

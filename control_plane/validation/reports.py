@@ -182,15 +182,14 @@ def fairness_of(subject: Subject) -> dict[str, Any]:
         return {"attributes": [], "note": "rates of favourable answers need a classification"}
     answer = subject.answer
     truth = None if subject.target is None else subject.target == subject.favourable
-    found = [
-        fairness.attribute(name, values[subject.rows], answer, truth)
-        for name, values in subject.data.protected.items()
-    ]
+    protected = {name: values[subject.rows] for name, values in subject.data.protected.items()}
+    found = [fairness.attribute(name, values, answer, truth) for name, values in protected.items()]
     return {
         "favourable": subject.favourable,
         "rule": "most probable class" if subject.threshold is None else
         f"probability of {subject.favourable} at least {subject.threshold}",
         "attributes": msgspec.to_builtins(found),
+        "intersections": msgspec.to_builtins(fairness.intersections(protected, answer, truth)),
         "note": "a screen for people to look at, not a verdict",
     }  # fmt: skip
 

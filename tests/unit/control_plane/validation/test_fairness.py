@@ -73,3 +73,29 @@ def test_numbers_are_grouped_by_quarters_of_the_rows():
     assert names[0] == "missing"
     assert len(set(names)) == 5
     assert all(str(name).startswith(("up to", "above", "missing")) for name in names)
+
+
+SIZES = [52, 50, 50, 52]
+
+
+def test_a_pair_shows_what_each_attribute_hides():
+    # half of each sex and of each age is favoured, and nobody of two of the four pairs
+    sex = np.repeat(np.array(["f", "f", "m", "m"], dtype=object), SIZES)
+    age = np.repeat(np.array([20.0, 60.0, 20.0, 60.0]), SIZES)
+    answer = np.repeat([True, False, False, True], SIZES)
+    assert fairness.attribute("sex", sex, answer, None).lowest_air == 1.0
+    (pair,) = fairness.intersections({"sex": sex, "age": age}, answer, None)
+    assert pair.attribute == "sex and age"
+    assert pair.lowest_air == 0.0
+
+
+def test_pairs_agree_with_the_attribute_of_joined_words():
+    rng = np.random.default_rng(7)
+    left = rng.choice(np.array(["a", "b", "c"], dtype=object), 900, p=[0.7, 0.27, 0.03])
+    right = rng.choice(np.array(["x", "y"], dtype=object), 900)
+    answer, truth = rng.random(900) < 0.4, rng.random(900) < 0.5
+    joined = np.array([f"{a}, {b}" for a, b in zip(left, right, strict=True)], dtype=object)
+    slow = fairness.attribute("left and right", joined, answer, truth)
+    (fast,) = fairness.intersections({"left": left, "right": right}, answer, truth)
+    assert fast == slow
+    assert {group.status for group in fast.groups} >= {"reference", "too few rows"}
