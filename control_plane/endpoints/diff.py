@@ -15,8 +15,10 @@ from msgspec import Struct
 from compiler.errors import AppError
 from compiler.rules import ast
 from compiler.rules.compiled import CompiledRules
+from compiler.rules.diff.outcomes import outcome_of, rule_of, words_of
 from compiler.rules.diff.report import DiffError, TableDiff, diff_tables
 from compiler.rules.pipeline import compile_rules
+from compiler.rules.splits import assign
 from compiler.schema import CONTEXT_PREFIX, FeatureMap, OutputSchema
 from control_plane.datasets.files import SnapshotFiles
 from control_plane.db import sql
@@ -24,7 +26,14 @@ from control_plane.db.pool import Connection
 from control_plane.endpoints.assemble import assemble, read_manifest
 from control_plane.endpoints.contract import broken_promises
 from control_plane.endpoints.drafts import read_draft
-from control_plane.endpoints.schemas import Draft, DraftDiff, Example, Move, Route
+from control_plane.endpoints.schemas import (
+    Draft,
+    DraftDiff,
+    Example,
+    ModelChange,
+    Move,
+    Route,
+)
 from control_plane.errors import InvalidError
 from router.release.spec import ReleaseContent
 
@@ -70,10 +79,12 @@ async def diff_draft(
     after = _compile(view.draft.rules, parts.features, parts.output)
     live = await connection.fetchrow(_SQL["serving_content"], endpoint)
     before, broken = None, []
+    changes = model_changes(None, view.draft)
     decisions: tuple[CompiledRules | None, CompiledRules | None] = (None, None)
     if live is not None:
         content = msgspec.json.decode(bytes(live["content"]), type=ReleaseContent)
         before = _compile(content.rules, content.features, content.output)
+        changes = model_changes(content, view.draft)
         if content.decision_table is not None and view.draft.decision_table is not None:
             decisions = (
                 _compile(content.decision_table, content.features, content.output, "decision"),
@@ -89,6 +100,7 @@ async def diff_draft(
     found = await asyncio.to_thread(
         _compare, before, after, sample, live["number"] if live else None, broken
     )
+    found.models = changes
     found.routing = await asyncio.to_thread(_meaning, before, after)
     found.decisions = await asyncio.to_thread(_meaning, *decisions)
     return found
@@ -207,23 +219,30 @@ def _compare(
 
 
 def _route(rules: CompiledRules | None, values: Mapping[str, Any], now_us: int) -> Route:
-    """Where a request goes; the reference interpreter, so that any value has a meaning."""
+    """Where a request goes; the reference interpreter, so that any value has a meaning.
+
+    The arm of a split is drawn where the request holds its unit; where it does not, the split
+    itself is the route, with its weights.
+    """
     if rules is None:
         return Route("-", "-")
     index, _ = rules.reference(values, now_us)
-    if index < 0:
-        return Route("error", rules.ids[-1 - index])
-    return Route(_word(rules.consequents[index]), rules.ids[index])
+    outcome, rule = outcome_of(rules, index), rule_of(rules, index)
+    split = outcome[1]
+    if isinstance(split, ast.SplitConsequent) and (unit := values.get(split.unit)) is not None:
+        arm = split.arms[assign(split, str(unit)).arm]
+        outcome = ("consequent", ast.ModelConsequent(arm.model, arm.version))
+    return Route(words_of(outcome), rule)
 
 
-def _word(consequent: Any) -> str:
-    if isinstance(consequent, ast.ModelConsequent):
-        return str(consequent.model)
-    if isinstance(consequent, ast.RejectConsequent):
-        return "reject"
-    if isinstance(consequent, ast.SplitConsequent):
-        return "split"
-    return type(consequent).__name__.removesuffix("Consequent").lower()
+def model_changes(live: ReleaseContent | None, draft: Draft) -> list[ModelChange]:
+    """Models whose version is another, that are new, or that are gone."""
+    before = {} if live is None else {ref.name: ref.version for ref in live.models}
+    return [
+        ModelChange(name, before.get(name), draft.models.get(name))
+        for name in sorted({*before, *draft.models})
+        if before.get(name) != draft.models.get(name)
+    ]
 
 
 def _shown(values: Mapping[str, Any], rules: CompiledRules) -> dict[str, Any]:

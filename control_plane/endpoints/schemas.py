@@ -97,6 +97,14 @@ class Example(Struct):
     """Id of its audit record, when it is a real request."""
 
 
+class ModelChange(Struct):
+    """A model that the draft binds to another version; null where one of the two has none."""
+
+    name: str
+    before: int | None
+    after: int | None
+
+
 class DraftDiff(Struct):
     """What a draft changes against the release in service."""
 
@@ -112,6 +120,8 @@ class DraftDiff(Struct):
     examples: list[Example]
     contract: list[Finding]
     """What callers of the release in service would lose."""
+    models: list[ModelChange] = []
+    """Models whose version is another, new ones and those that are gone."""
     routing: TableDiff | None = None
     """What changes for every conceivable request; null without a release in service, or when its
     features have other types."""

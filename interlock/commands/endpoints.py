@@ -110,6 +110,9 @@ def diff(remote: Remote, name: str, traffic: str) -> None:
         show_facts(answer, as_json=True)
         return
     show_facts(answer, ("against", "traffic", "rows", "changed", "share"), as_json=False)
+    for each in answer["models"]:
+        before, after = (f"version {v}" if v else "-" for v in (each["before"], each["after"]))
+        click.echo(f"model {each['name']}: {before} -> {after}")
     columns = ("before.route", "before.rule", "after.route", "after.rule", "rows", "share")
     click.echo()
     show_rows(answer["moves"], columns, as_json=False, empty="no request would change its route")

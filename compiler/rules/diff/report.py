@@ -118,7 +118,8 @@ def diff_tables(old: CompiledRules, new: CompiledRules, now_us: int | None = Non
         )
     now_us = time.time_ns() // 1000 if now_us is None else now_us
     scope = joint_scope(old.scope, new.scope)
-    if same_rule_by_rule(old, new, scope, Atoms(scope)):
+    defaults = _other_defaults(old, new)
+    if not defaults and same_rule_by_rule(old, new, scope, Atoms(scope)):
         return TableDiff("same", "", (), 0, changes, 0, 0)
     pair = Pair(old, new, scope, now_us)
     regions, open_groups = [], 0
@@ -128,7 +129,7 @@ def diff_tables(old: CompiledRules, new: CompiledRules, now_us: int | None = Non
             open_groups += 1
         else:
             regions.append(region)
-    why = _why(pair, open_groups)
+    why = defaults or _why(pair, open_groups)
     verdict: Verdict = "differs" if regions else ("not_proven" if why else "same")
     return TableDiff(
         verdict,
@@ -138,6 +139,22 @@ def diff_tables(old: CompiledRules, new: CompiledRules, now_us: int | None = Non
         changes,
         pair.grid.rows,
         pair.rows,
+    )
+
+
+def _other_defaults(old: CompiledRules, new: CompiledRules) -> str:
+    """What is open when the same request, without a feature, is read differently by the two."""
+    read = {**old.readers(), **new.readers()}
+    other = [
+        name
+        for name, feature in old.features.items()
+        if name in new.features and name in read and feature.default != new.features[name].default
+    ]
+    if not other:
+        return ""
+    return (
+        f"requests without {', '.join(other)} are read differently: the default is another, and "
+        "what is compared are values"
     )
 
 

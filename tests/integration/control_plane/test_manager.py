@@ -11,7 +11,12 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from compiler.rules.pipeline import compile_rules
 from compiler.schema import Feature
+from control_plane.endpoints.diff import Row, Sample, _compare, model_changes
+from control_plane.endpoints.schemas import Draft
+from router.release.spec import ModelRef, ReleaseContent
+from tests.builders import OUTPUT
 
 
 @pytest.fixture
@@ -174,12 +179,39 @@ async def test_the_diff_shows_shares_of_recent_requests(
     assert (answer["against"], answer["traffic"], answer["rows"]) == (1, "recent", 4)
     assert (answer["changed"], answer["share"]) == (1, 0.25)
     assert answer["examples"][0]["features"] == {"amount": 3000, "months": 6}
-    assert answer["examples"][0]["after"]["route"] == "reject"
+    assert answer["examples"][0]["after"]["route"] == "reject (later)"
+    assert answer["models"] == []
     meaning = answer["routing"]
     assert (meaning["verdict"], answer["decisions"]) == ("differs", None)
     assert [(each["after"]["outcome"], each["where"]) for each in meaning["regions"]] == [
         ("reject (later)", ["amount >= 2000 AND amount < 5000"])
     ]
+
+
+async def test_the_diff_sees_edited_splits_reasons_and_versions() -> None:
+    def compiled(text: str) -> Any:
+        return compile_rules(text, features={"amount": Feature("int"), "who": Feature("string")})
+
+    def diff(old: str, new: str) -> Any:
+        rows = [Row({"amount": n, "who": f"u{n}"}, 0) for n in range(1000)]
+        return _compare(compiled(old), compiled(new), Sample("recent", rows), 1, [])
+
+    split = "IF amount >= 0 THEN SPLIT (90: a, 10: b){} SALT 's' ELSE a"
+    turned = split.replace("90: a, 10: b", "10: a, 90: b")
+    drawn = diff(split.format(" BY who"), turned.format(" BY who"))
+    assert 700 < drawn.changed < 900
+    assert {move.before.route + move.after.route for move in drawn.moves} == {"ab"}
+    assert diff(split.format(""), turned.format("")).changed == 1000  # the unit is not known
+    assert diff(split.format(""), split.format("")).changed == 0
+    reason = "IF amount >= 500 THEN REJECT '{}' ELSE a"
+    assert diff(reason.format("late"), reason.format("poor")).changed == 500
+    pinned = "IF amount >= 500 THEN a @ {} ELSE a"
+    assert diff(pinned.format(1), pinned.format(2)).changed == 500
+    live = ReleaseContent("e", 1, {}, OUTPUT, {}, (ModelRef("a", 1, "x"), ModelRef("b", 1, "y")))
+    found = model_changes(live, Draft(rules={}, models={"a": 2, "c": 1}))
+    assert [(each.name, each.before, each.after) for each in found] == [
+        ("a", 1, 2), ("b", 1, None), ("c", None, 1),
+    ]  # fmt: skip
 
 
 def record(number: int, amount: int) -> dict[str, Any]:

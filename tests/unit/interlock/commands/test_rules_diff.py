@@ -175,3 +175,16 @@ def test_tables_of_two_schemas_are_compared_where_both_apply(tmp_path):
     found = CliRunner().invoke(rules, ["diff", old, text])
     assert found.exit_code == 2
     assert "amount: type was float, is string" in found.output
+
+
+def test_another_default_of_a_feature_that_is_read_is_never_the_same_meaning():
+    text = "IF x > 5 THEN a ELSE b"
+    old, new, unread = (
+        compile_rules(
+            text, features={"x": Feature("float", default=d), "y": Feature("int", default=e)}
+        )
+        for d, e in ((1.0, 1), (9.0, 1), (1.0, 2))
+    )
+    found = diff_tables(old, new, 0)
+    assert (found.verdict, "requests without x" in found.why) == ("not_proven", True)
+    assert diff_tables(old, unread, 0).verdict == "same"
