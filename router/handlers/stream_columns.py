@@ -104,6 +104,7 @@ class ColumnStream:
         self._row = first_row
         self._function = ColumnarEndpoint(self._endpoint, subject_ref=self._desk.subject_ref)
         self._began_ns = 0
+        self._batch: Any = None
 
     async def steps(self, receive: Receive) -> AsyncIterator[Callable[[], list[Block]]]:
         """Work for the thread, in order."""
@@ -111,6 +112,9 @@ class ColumnStream:
             reader = BatchReader()
             async for message in messages_of(receive):
                 yield partial(self._message, reader, message)
+                batch, self._batch = self._batch, None
+                for start in range(0, 0 if batch is None else batch.num_rows, PART_ROWS):
+                    yield partial(self._slices, batch.slice(start, PART_ROWS))
             return
         lines = lines_of(receive)
         read = None
@@ -161,9 +165,11 @@ class ColumnStream:
         return store_part(self._desk.spool, whole.combine_chunks())
 
     def _message(self, reader: BatchReader, message: Message) -> list[Block]:
-        batch = reader.take(message)
-        if batch is None:
-            return []
+        """Decode a message; its rows are the steps that follow, a part of them at a time."""
+        self._batch = reader.take(message)
+        return []
+
+    def _slices(self, batch: pa.RecordBatch) -> list[Block]:
         starts = range(0, batch.num_rows, BLOCK_ROWS)
         return [self._block(batch.slice(start, BLOCK_ROWS), {}) for start in starts]
 

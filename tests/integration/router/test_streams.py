@@ -110,6 +110,14 @@ def test_three_forms_get_the_same_results(router: RouterProcess) -> None:
     )
 
 
+def test_a_large_batch_is_answered_part_by_part(router: RouterProcess) -> None:
+    rows = [world.row(n % 50) for n in range(20_000)]
+    found = arrow_rows(send(router.port, arrow_body(rows, size=20_000), ARROW).body)
+    assert [each["row"] for each in found] == list(range(20_000))
+    assert {each["error"] for each in found} == {None}
+    assert len({each["id"] for each in found}) == 20_000
+
+
 def test_a_stream_that_goes_on_numbers_its_rows_from_there(router: RouterProcess) -> None:
     body = json.dumps({"features": world.row(1)}).encode() + b"\n"
     answer = send(router.port, body * 2, NDJSON, b"X-Start-Row: 5000")
