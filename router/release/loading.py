@@ -60,9 +60,7 @@ class Loading:
         if at_start:
             return await asyncio.to_thread(self._loader.apply, snapshot, current)
         if self._thread is None:
-            self._thread = ThreadPoolExecutor(
-                1, thread_name_prefix="load", initializer=give_way
-            )
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="load", initializer=give_way)
         loop = asyncio.get_running_loop()
         start = self._clock()
         found = await loop.run_in_executor(self._thread, self._loader.apply, snapshot, current)
