@@ -17,7 +17,7 @@ from msgspec import Struct
 from loadtest.bench.credit import ENDPOINT
 from loadtest.errors import LoadTestError
 from loadtest.payloads import encode_v2
-from loadtest.plan import Load, Plan, Sender, Template
+from loadtest.plan import Limits, Load, Plan, Sender, Template
 from loadtest.preflight import preflight
 from loadtest.processes import execute
 from loadtest.requests import build_request
@@ -107,7 +107,10 @@ class Result(Struct, frozen=True):
         return self.cpu_us * self.requests_per_s / 1e6
 
 
-def make_plan(server: Server, requests: Requests, load: Load, cpu: int, connections: int) -> Plan:
+def make_plan(
+    server: Server, requests: Requests, load: Load, cpu: int, connections: int, *,
+    limits: Limits | None = None,
+) -> Plan:  # fmt: skip
     """A plan of the own generator, on one core."""
     own = requests.own or ((),) * len(requests.bodies)
     templates = tuple(
@@ -120,7 +123,7 @@ def make_plan(server: Server, requests: Requests, load: Load, cpu: int, connecti
         for body, more in zip(requests.bodies, own, strict=True)
     )  # fmt: skip
     sender = Sender(cpus=(cpu,), connections=connections)
-    return Plan((server.target,), templates, load, sender=sender)
+    return Plan((server.target,), templates, load, limits=limits or Limits(), sender=sender)
 
 
 def check_server(server: Server, requests: Requests) -> None:

@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,15 +38,23 @@ TYPES = {
 }
 LIMITS = {"NDJSON": ">= 100,000"}
 ARROW_FLOOR = ">= 0.8"
+ISOLATION_LIMIT = "<= 1.1"
 
 
 @click.command()
 @click.option("--rows", type=click.IntRange(10_000), default=100_000, show_default=True)
 @click.option("--rounds", type=click.IntRange(1, 99), default=5, show_default=True)
+@click.option("--only", type=click.Choice(["cost", "isolation"]), multiple=True,
+              help="Leave out the rest.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Machine output.")
 @click.pass_context
-def streams(ctx: click.Context, *, rows: int, rounds: int, as_json: bool) -> None:
-    """Streams through one router worker on one core: rows per second of its processor time."""
+def streams(
+    ctx: click.Context, *, rows: int, rounds: int, only: tuple[str, ...], as_json: bool
+) -> None:
+    """Streams through one router worker on one core.
+
+    Rows per second of its processor time, and what a stream does to online requests beside it.
+    """
     from loadtest.bench.credit import build_node
     from loadtest.bench.node import router
     from loadtest.processes import share_cores
@@ -59,26 +68,87 @@ def streams(ctx: click.Context, *, rows: int, rounds: int, as_json: bool) -> Non
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="interlock-bench-")))
         node = build_node(data, folder, policies=Policies(stream_evidence="parts"), progress=tell)
-        tell(f"writing {rows:,} rows")
-        bodies = bodies_of(node, rows)
-        bare = bare_loop(node, rows)
-        server = stack.enter_context(router(node, share_cores()[0]))
-        cpu_us: dict[str, list[float]] = {name: [] for name in (*bodies, "bare")}
-        for number in range(rounds + 1):
-            tell(f"round {number} of {rounds}" if number else "warming")
-            for name, body in bodies.items():
-                spent = send(server, node, body, TYPES[name]) / rows * 1e6
-                if number:
-                    cpu_us[name].append(spent)
-            start = time.process_time()
-            bare()
-            if number:
-                cpu_us["bare"].append((time.process_time() - start) / rows * 1e6)
-    lines = list(_lines(cpu_us))
+        cores = share_cores()
+        server = stack.enter_context(router(node, cores[0]))
+        lines: list[Line] = []
+        if "cost" in only or not only:
+            lines += _cost(server, node, rows, rounds, tell)
+        if "isolation" in only or not only:
+            lines += _isolation(server, node, rounds, cores[-1], tell)
     if as_json:
         click.echo(msgspec.json.encode(lines).decode())
     else:
         show(lines)
+
+
+def _cost(
+    server: Server, node: Node, rows: int, rounds: int, tell: Callable[[str], None]
+) -> Iterator[Line]:
+    """Processor time of a row in each form, beside the bare loop."""
+    tell(f"writing {rows:,} rows")
+    bodies = bodies_of(node, rows)
+    bare = bare_loop(node, rows)
+    cpu_us: dict[str, list[float]] = {name: [] for name in (*bodies, "bare")}
+    for number in range(rounds + 1):
+        tell(f"round {number} of {rounds}" if number else "warming")
+        for name, body in bodies.items():
+            spent = send(server, node, body, TYPES[name]) / rows * 1e6
+            if number:
+                cpu_us[name].append(spent)
+        start = time.process_time()
+        bare()
+        if number:
+            cpu_us["bare"].append((time.process_time() - start) / rows * 1e6)
+    return _lines(cpu_us)
+
+
+def _isolation(
+    server: Server, node: Node, rounds: int, cpu: int, tell: Callable[[str], None]
+) -> Iterator[Line]:
+    """Latency of online requests while a stream runs beside them, as a ratio to without."""
+    from loadtest.bench.credit import ENDPOINT
+    from loadtest.bench.isolation import SHARE, capacity, isolation
+    from loadtest.bench.measure import Requests, check_server
+    from loadtest.bench.streaming import streaming
+
+    bearer = (("Authorization", f"Bearer {node.key}"),)
+    online = Requests(f"/v1/predict/{ENDPOINT}", node.bodies, bearer)
+    check_server(server, online)
+    tell("measuring the capacity for online requests")
+    most = capacity(server, online, cpu=cpu)
+    yield Line("isolation", "online capacity", most, "requests/s")
+    for name, body in endless(node).items():
+        tell(f"online requests at {SHARE:.0%} of it, in turns with and without {name}")
+        rows: list[float] = []
+        disturb = partial(streaming, server, node, TYPES[name], body, cpu=cpu, counts=rows)
+        found = isolation(server, online, disturb, rate=SHARE * most, cpu=cpu, rounds=rounds)
+        what = f"{name} stream"
+        yield Line("isolation", f"{what}, beside the load", statistics.median(rows), "rows/s")
+        yield Line("isolation", f"{what}: online p50 without", found.p50_us[0], "us")
+        yield Line("isolation", f"{what}: online p50 with", found.p50_us[1], "us")
+        yield Line("isolation", f"{what}: online p99 without", found.p99_us[0], "us")
+        yield Line("isolation", f"{what}: online p99 with", found.p99_us[1], "us")
+        yield Line("isolation", f"{what}: p99 without, largest to smallest", found.spread, "x")
+        yield Line("isolation", f"{what}: online p99 ratio", found.ratio, "x", ISOLATION_LIMIT)
+        yield Line("isolation", f"{what}: failed online requests", sum(found.errors), "", "0")
+
+
+def endless(node: Node) -> dict[str, tuple[bytes, bytes, int]]:
+    """What begins a stream of each form, what goes on in it without end, and the rows in that."""
+    import pyarrow as pa
+
+    known = [msgspec.json.decode(body)["features"] for body in node.bodies]
+    table = pa.Table.from_pylist([known[place % len(known)] for place in range(BATCH_ROWS)])
+    batch = table.combine_chunks().to_batches()[0]
+    lines = b"\n".join(node.bodies) + b"\n"
+    return {
+        "NDJSON": (b"", lines, len(known)),
+        "Arrow": (
+            table.schema.serialize().to_pybytes(),
+            batch.serialize().to_pybytes(),
+            BATCH_ROWS,
+        ),
+    }
 
 
 def _lines(cpu_us: dict[str, list[float]]) -> Iterator[Line]:
