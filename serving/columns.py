@@ -8,6 +8,7 @@ way, which also words what is wrong.
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from compiler.models.encode import Columns, encode_columns, look_up
 from compiler.models.encoding import Encoding, Numeric, OneHot, Table
 from compiler.models.values import Coded, is_categorical
 from compiler.schema import FeatureMap
+
+MANY_ROWS = 256
+"""From here on a step per column costs less than one over all of them."""
 
 
 class _Words(Struct, frozen=True):
@@ -40,9 +44,18 @@ class _Words(Struct, frozen=True):
 
 
 class ColumnEncoder:
-    """Encodes columns of one model."""
+    """Encodes columns of one model.
 
-    def __init__(self, encoding: Encoding, features: FeatureMap) -> None:
+    Args:
+        encoding: the lowering spec.
+        features: the schema it refers to.
+        many_rows: rows from which columns are filled in one by one.
+    """
+
+    def __init__(
+        self, encoding: Encoding, features: FeatureMap, *, many_rows: int = MANY_ROWS
+    ) -> None:
+        self._many_rows = many_rows
         self._encoding = encoding
         self._features = features
         self._numeric: list[str] = []
@@ -79,13 +92,18 @@ class ColumnEncoder:
 
     def _quickly(self, columns: Columns, rows: int) -> NDArray[np.float32] | None:
         """The matrix, None where the plain way has to look."""
-        numbers = self._numbers(columns, rows)
-        if numbers is None:
-            return None
-        if self._whole:
-            return numbers
-        out = np.empty((rows, self._encoding.width), np.float32)
-        out[:, self._slots] = numbers
+        if rows >= self._many_rows:
+            out = np.empty((rows, self._encoding.width), np.float32)
+            if not self._fill_in(columns, rows, out):
+                return None
+        else:
+            numbers = self._numbers(columns, rows)
+            if numbers is None:
+                return None
+            if self._whole:
+                return numbers
+            out = np.empty((rows, self._encoding.width), np.float32)
+            out[:, self._slots] = numbers
         for part in self._words:
             values = columns.get(part.feature)
             if not isinstance(values, Coded) or len(values.codes) != rows:
@@ -119,6 +137,30 @@ class ColumnEncoder:
             if self._fills:
                 np.copyto(matrix, self._fill, where=np.isnan(matrix))
         return matrix
+
+    def _fill_in(self, columns: Columns, rows: int, out: NDArray[np.float32]) -> bool:
+        """Numeric columns into their slots, one after the other; whether all of them fit.
+
+        One pass over each column: side by side in one array first, many rows would go through the
+        memory three times.
+        """
+        for name, slot, fill in zip(self._numeric, self._slots, self._fill, strict=True):
+            values = columns.get(name)
+            if not isinstance(values, np.ndarray) or values.shape != (rows,):
+                return False
+            if values.dtype.kind in "iub":
+                values = values.astype(np.float64)  # whole numbers are rounded twice everywhere
+            elif values.dtype.kind != "f":
+                return False
+            with np.errstate(over="ignore", invalid="ignore"):
+                column = values.astype(np.float32)
+                odd = not isfinite(column.sum())  # or a sum too large, which the next line forgives
+            if odd:
+                if np.isinf(column).any():
+                    return False
+                np.copyto(column, fill, where=np.isnan(column))
+            out[:, slot] = column
+        return True
 
 
 def _words(part: OneHot | Table, start: int) -> _Words:

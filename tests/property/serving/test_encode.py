@@ -152,11 +152,11 @@ def tables(draw):
 
 
 @settings(max_examples=400, deadline=None, phases=[Phase.explicit, Phase.generate])
-@given(st.lists(columns(), min_size=1, max_size=5), tables())
-def test_prepared_column_encoder_equals_the_plain_one(parts, table):
+@given(st.lists(columns(), min_size=1, max_size=5), tables(), st.sampled_from([1, 1000]))
+def test_prepared_column_encoder_equals_the_plain_one(parts, table, many_rows):
     encoding = Encoding(tuple(parts))
     given_columns, count = table
-    prepared = ColumnEncoder(encoding, FEATURES)
+    prepared = ColumnEncoder(encoding, FEATURES, many_rows=many_rows)
     try:
         expected = encode_columns(given_columns, count, encoding, FEATURES)
     except AppError as error:
