@@ -30,6 +30,15 @@ TEMPLATE = "interlock_template"
 _numbers = itertools.count(1)
 
 
+def pytest_configure() -> None:
+    """Hear Ctrl-C, and let the programs under test hear it.
+
+    A shell starts background work with SIGINT ignored, and whatever that starts inherits it.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def in_thread(work: Callable[[], Awaitable[Any]]) -> Any:
     """Run a coroutine on an event loop of its own, whatever loop the test has."""
     result: list[Any] = []

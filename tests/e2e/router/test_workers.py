@@ -16,7 +16,7 @@ from serving.audit.recover import Frame, SegmentReader
 from tests import router_world as world
 from tests.router_process import Answer, RouterProcess, Wire, request
 
-HTTP = HttpSettings(drain_idle_ms=200, drain_s=5.0)
+HTTP = HttpSettings(drain_s=5.0)
 
 
 @pytest.fixture
