@@ -23,7 +23,7 @@ from router.metrics.slots import series
 from router.problem import INTERNAL, Reply, reply
 from router.rates import Rates
 from router.refusals import Refusals
-from router.release.current import EMPTY, Current
+from router.release.current import EMPTY, Current, Refusal
 from router.settings import RouterSettings
 
 Answer = bytes | Reply
@@ -63,7 +63,8 @@ class Plane:
         rates: leases of keys that have a rate.
         shedder: turns requests away while the loop is late.
         durability: holds answers until their records are safe.
-        waiting: endpoints whose answers are held.
+        pinned: what answers for older releases, by endpoint and version as it is written.
+        waits: answers of some release are held.
         on_swap: called after every swap.
 
     Args:
@@ -80,6 +81,7 @@ class Plane:
         self.refusals = Refusals(desk)
         self.current: Current = EMPTY
         self.deciders: dict[str, Decider] = {}
+        self.pinned: dict[tuple[str, str], Decider] = {}
         self.epoch = object()
         self.loaded = False
         self.streams = 0
@@ -88,7 +90,7 @@ class Plane:
         self.rates = Rates(settings.workers)
         self.shedder = Shedder(settings.limits.shed_wait_ms)
         self.durability = Durability(desk, desk.spool.folder, flush_ms=settings.flush_ms)
-        self.waiting: frozenset[str] = frozenset()
+        self.waits = False
         self.on_swap: list[Callable[[], None]] = []
         self.draining = False
         self._open = settings.open_metrics or is_loopback(settings.bind)
@@ -102,24 +104,27 @@ class Plane:
 
     def swap(self, current: Current) -> None:
         """Serve another state from the next request on; a request keeps the one it started with."""
-        old = self.deciders
-        self.deciders = {
-            name: old[name]
-            if name in old and old[name].endpoint is endpoint
-            else decider_of(endpoint, self.desk)
-            for name, endpoint in current.endpoints.items()
+        old = {id(each.endpoint): each for each in self.all_deciders()}
+
+        def decider(endpoint: Endpoint) -> Decider:
+            return old.get(id(endpoint)) or decider_of(endpoint, self.desk)
+
+        self.deciders = {name: decider(each) for name, each in current.endpoints.items()}
+        self.pinned = {
+            (name, str(number)): decider(each) for (name, number), each in current.pinned.items()
         }
         self.current = current
         self.epoch = object()
         self.loaded = True
-        self.waiting = frozenset(
-            name
-            for name, endpoint in current.endpoints.items()
-            if endpoint.policies.durability in HELD
-        )
-        self.durability.serve(each.policies.durability for each in current.endpoints.values())
+        promised = {each.policies.durability for each in current.all_endpoints()}
+        self.waits = not promised.isdisjoint(HELD)
+        self.durability.serve(promised)
         for call in self.on_swap:
             call()
+
+    def all_deciders(self) -> tuple[Decider, ...]:
+        """What answers for active releases, then for older ones."""
+        return (*self.deciders.values(), *self.pinned.values())
 
     async def durable(self, endpoint: Endpoint, started_ns: int) -> None:
         """Return when what the endpoint recorded is as durable as it promises.
@@ -145,11 +150,11 @@ class Plane:
         try:
             if head.error is not None:
                 return self.refuse(head, head.error)
-            if not head.timing and not self.waiting:
+            if not head.timing and not self.waits:
                 return self._handlers[route.name](self, head, body)
             started = time.perf_counter_ns()
             answer = self._handlers[route.name](self, head, body)
-            if route.name in DECIDING and head.bound.decider.endpoint.name in self.waiting:
+            if self.waits and route.name in DECIDING:
                 answer = self._held(head, answer, head.bound.decider.endpoint)
             if isinstance(answer, Later) or not head.timing:
                 return answer
@@ -160,8 +165,10 @@ class Plane:
             self.desk.report("unexpected failure on %s", head.path, error)
             return self.refuse(head, INTERNAL)
 
-    def _held(self, head: Head, answer: Soon, endpoint: Endpoint) -> Later:
-        """The same answer, when its record is safe."""
+    def _held(self, head: Head, answer: Soon, endpoint: Endpoint) -> Soon:
+        """The same answer, when its record is as safe as the release promises."""
+        if endpoint.policies.durability not in HELD:
+            return answer
         if isinstance(answer, bytes) and not head.timing:
             level, seq = endpoint.policies.durability, self.desk.spool.last_seq
             safe = self.durability.wait(level, seq)
@@ -235,9 +242,7 @@ class Plane:
                 hint="POST /v1/predict/ENDPOINT",
             )
         key.may(action, name)
-        decider = self.deciders.get(name)
-        if decider is None:
-            raise self.no_endpoint(name)
+        decider = self.decider(name, head.version)
         bound = Bound(self.epoch, key, decider)
         head.bound = bound
         return bound
@@ -254,17 +259,49 @@ class Plane:
         if head.endpoint:
             key.may("metadata" if "metadata" in key.actions else "predict", head.endpoint)
 
+    def decider(self, name: str, version: str = "") -> Decider:
+        """What answers for an endpoint, at the release that a caller names.
+
+        Raises:
+            NotFoundError: no such endpoint, or not at this release.
+            ShedError: it was refused here, or is not loaded yet.
+        """
+        found = self.deciders.get(name)
+        if found is None:
+            raise self.no_endpoint(name)
+        if not version or version == str(found.endpoint.number):
+            return found
+        pinned = self.pinned.get((name, version))
+        if pinned is None:
+            raise self.no_release(found.endpoint, version)
+        return pinned
+
+    def no_release(self, active: Endpoint, version: str) -> AppError:
+        """The error for a release that is not the active one: not kept, refused, not known."""
+        for refusal in self.current.refusals:
+            if (refusal.what, str(refusal.number)) == (active.name, version):
+                return _refused(refusal)
+        if not active.policies.pinned_releases:
+            return NotFoundError(
+                f"{active.name!r} answers with its active release {active.number} only, "
+                f"got version {version[:20]}",
+                code="release.not_pinnable",
+                hint="its policy pinned_releases keeps no older ones",
+            )
+        numbers = [active.number, *(n for name, n in self.current.pinned if name == active.name)]
+        return NotFoundError(
+            f"expected one of the versions {', '.join(map(str, numbers))} of {active.name!r}, "
+            f"got {version[:20]}",
+            code="release.unknown",
+        )
+
     def no_endpoint(self, name: str) -> AppError:
         """The error for an endpoint that is not served here: refused, not yet loaded, unknown."""
         if not self.loaded:
             return ShedError("releases are still being loaded", code="node.starting")
         for refusal in self.current.refusals:
             if refusal.what == name:
-                return ShedError(
-                    f"release {refusal.number} of {name!r} was refused: {refusal.message}",
-                    code="endpoint.refused",
-                    at=name,
-                )
+                return _refused(refusal)
         return NotFoundError(
             f"there is no endpoint {name!r} here", code="endpoint.unknown", at=name
         )
@@ -298,6 +335,14 @@ class Plane:
                 "the compressed body is cut off or has more behind it", code="body.encoding"
             )
         return plain
+
+
+def _refused(refusal: Refusal) -> ShedError:
+    return ShedError(
+        f"release {refusal.number} of {refusal.what!r} was refused: {refusal.message}",
+        code="endpoint.refused",
+        at=refusal.what,
+    )
 
 
 def decider_of(endpoint: Endpoint, desk: Desk) -> Decider:

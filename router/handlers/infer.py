@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-from router.errors import NotFoundError
 from router.head import Head
 from router.heavy import HeavyDecider
 from router.later import Later
@@ -26,11 +25,6 @@ def infer(plane: Plane, head: Head, body: bytes) -> Soon:
     bound = plane.bound(head, received)
     decider = bound.decider
     endpoint = decider.endpoint
-    if head.version and head.version != str(endpoint.number):
-        raise NotFoundError(
-            f"expected version {endpoint.number} of {endpoint.name!r}, got {head.version[:20]}",
-            code="release.unknown",
-        )
     if head.encoding:
         body = plane.inflate(head, body)
     trail = (bound.key.id, received, started, head.traceparent, head.idempotency)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from router.errors import ForbiddenError, NotFoundError, ShedError
+from router.errors import ForbiddenError, ShedError
 from router.head import Head
 from router.plane import Answer, Plane
 from router.wire import v2_shapes
@@ -30,20 +30,17 @@ def endpoint_of(plane: Plane, head: Head) -> Endpoint:
     """The endpoint that a path names, at the release that it names.
 
     Raises:
-        NotFoundError: no such endpoint, or another release.
+        NotFoundError: no such endpoint, or not at this release.
         ShedError: it is refused or still being loaded.
     """
     plane.allow_read(head)
-    decider = plane.deciders.get(head.endpoint)
-    if decider is None:
-        raise plane.no_endpoint(head.endpoint)
-    endpoint = decider.endpoint
-    if head.version and head.version != str(endpoint.number):
-        raise NotFoundError(
-            f"expected version {endpoint.number} of {head.endpoint!r}, got {head.version[:20]}",
-            code="release.unknown",
-        )
-    return endpoint
+    return plane.decider(head.endpoint, head.version).endpoint
+
+
+def versions_of(plane: Plane, name: str) -> list[int]:
+    """Releases of an endpoint that may be asked for, oldest first."""
+    active = plane.deciders[name].endpoint.number
+    return sorted([active, *(n for each, n in plane.current.pinned if each == name)])
 
 
 def server(plane: Plane, head: Head, body: bytes) -> Answer:
@@ -61,13 +58,17 @@ def models(plane: Plane, head: Head, body: bytes) -> Answer:
 def model(plane: Plane, head: Head, body: bytes) -> Answer:
     """``/v2/models/{m}``."""
     endpoint = endpoint_of(plane, head)
-    return _encode(v2_shapes.metadata(endpoint.content, endpoint.v2))
+    return _encode(
+        v2_shapes.metadata(endpoint.content, endpoint.v2, versions_of(plane, endpoint.name))
+    )
 
 
 def config(plane: Plane, head: Head, body: bytes) -> Answer:
     """``/v2/models/{m}/config``."""
     endpoint = endpoint_of(plane, head)
-    return _encode(v2_shapes.config(endpoint.content, endpoint.v2))
+    return _encode(
+        v2_shapes.config(endpoint.content, endpoint.v2, versions_of(plane, endpoint.name))
+    )
 
 
 def model_ready(plane: Plane, head: Head, body: bytes) -> Answer:
@@ -102,12 +103,12 @@ def index(plane: Plane, head: Head, body: bytes) -> Answer:
         asked = IndexRequest()
     found = [
         IndexEntry(
-            name,
+            decider.endpoint.name,
             str(decider.endpoint.number),
             "UNAVAILABLE" if decider.endpoint.suspended else "READY",
             "suspended" if decider.endpoint.suspended else "",
         )
-        for name, decider in plane.deciders.items()
+        for decider in plane.all_deciders()
     ]
     found += [
         IndexEntry(each.what, str(each.number), "UNAVAILABLE", f"{each.code}: {each.message}")

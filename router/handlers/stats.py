@@ -28,7 +28,7 @@ async def stats(plane: Plane, head: Head, receive: Any) -> Answer:
         wanted = [endpoint_of(plane, head)]
     else:
         plane.allow_read(head)
-        wanted = [each.endpoint for each in plane.deciders.values()]
+        wanted = [each.endpoint for each in plane.all_deciders()]
     totals = await asyncio.to_thread(totals_of, plane.settings.metrics_dir)
     return _encode({"model_stats": [_entry(each.name, each.number, totals) for each in wanted]})
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -24,6 +24,7 @@ from router.keys import KeyTable
 from router.release.build import Loader as ModelLoader
 from router.release.build import build_endpoint
 from router.release.disk import FeedRelease, Snapshot
+from serving.registry import MemoryLimitError
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class Current(Struct, frozen=True, eq=False):
     Attributes:
         snapshot: what it was made from, with the last good release where a new one was refused.
         endpoints: by name.
+        pinned: older releases that still answer callers who name them, by name and number.
         keys: live keys.
         trust: verified roster, None before the first.
         refusals: what was refused on the way here.
@@ -63,6 +65,11 @@ class Current(Struct, frozen=True, eq=False):
     keys: KeyTable
     trust: Trust | None
     refusals: tuple[Refusal, ...] = ()
+    pinned: Mapping[tuple[str, int], Endpoint] = {}
+
+    def all_endpoints(self) -> tuple[Endpoint, ...]:
+        """Active releases, then the older ones that still answer."""
+        return (*self.endpoints.values(), *self.pinned.values())
 
 
 EMPTY = Current(Snapshot(b""), {}, KeyTable(), None)
@@ -104,8 +111,7 @@ class ReleaseLoader:
         served: dict[str, Endpoint] = {}
         releases: list[FeedRelease] = []
         old = {each.endpoint: each for each in before.snapshot.releases}
-        same_trust = trust is not None and before.trust is not None
-        same_trust = same_trust and trust.version == before.trust.version  # type: ignore[union-attr]
+        same_trust = _same(trust, before.trust)
         for release in snapshot.releases:
             last = old.get(release.endpoint)
             if last is not None and identity(last) == identity(release) and same_trust:
@@ -119,6 +125,14 @@ class ReleaseLoader:
             elif last is not None and (kept := self._keep(last, release, trust, before, refusals)):
                 served[release.endpoint] = kept
                 releases.append(last)
+        pinned: dict[tuple[str, int], Endpoint] = {}
+        if not any(each.code == MemoryLimitError.code for each in refusals):
+            for release in candidates(served, snapshot.pinned):
+                found = self._pin(release, trust, before, refusals)
+                if found is not None:
+                    pinned[release.endpoint, release.number] = found
+        elif before.pinned:  # the active release goes before older ones: they make room for it
+            self._failed.clear()
         for refusal in refusals:
             if refusal not in self._named:
                 _log.error(
@@ -130,9 +144,14 @@ class ReleaseLoader:
                 )
         self._named = set(refusals)
         state = Snapshot(
-            roster, tuple(releases), keys.rows, trust.version if trust else 0, snapshot.written_at
+            roster,
+            tuple(releases),
+            keys.rows,
+            trust.version if trust else 0,
+            snapshot.written_at,
+            pinned=snapshot.pinned,
         )
-        return Current(state, served, keys, trust, tuple(refusals))
+        return Current(state, served, keys, trust, tuple(refusals), pinned)
 
     def _trust(
         self, snapshot: Snapshot, before: Current, refusals: list[Refusal]
@@ -178,6 +197,26 @@ class ReleaseLoader:
         refusals.append(refusal)
         return None
 
+    def _pin(
+        self,
+        release: FeedRelease,
+        trust: Trust | None,
+        before: Current,
+        refusals: list[Refusal],
+    ) -> Endpoint | None:
+        """An older release, under the roster and suspension of now; nothing stands in for it."""
+        known = before.pinned.get((release.endpoint, release.number))
+        last = before.endpoints.get(release.endpoint)
+        if known is None and last is not None and last.number == release.number:
+            known = last
+        if known is None or known.digest != release.digest or not _same(trust, before.trust):
+            return self._build(release, trust, refusals)
+        if (known.activation, known.suspended) == (release.activation, release.suspended):
+            return known
+        return msgspec.structs.replace(
+            known, activation=release.activation, suspended=release.suspended
+        )
+
     def _keep(
         self,
         last: FeedRelease,
@@ -190,11 +229,33 @@ class ReleaseLoader:
         kept = before.endpoints.get(last.endpoint)
         if kept is None:
             return None
-        if before.trust is not None and trust is not None and trust.version == before.trust.version:
+        if _same(trust, before.trust):
             return msgspec.structs.replace(kept, suspended=refused.suspended)
         if identity(last) == identity(refused):
             return None  # the same release lost its proofs: a key was revoked
         return self._build(last, trust, refusals)
+
+
+def _same(trust: Trust | None, before: Trust | None) -> bool:
+    """Whether what was proved before still is: there was a roster, and it is this one."""
+    return trust is not None and before is not None and trust.version == before.version
+
+
+def candidates(
+    served: Mapping[str, Endpoint], pinned: Iterable[FeedRelease]
+) -> Iterator[FeedRelease]:
+    """Older releases that the policy of the one that is served keeps, newest first.
+
+    Args:
+        served: what answers now, by name of the endpoint.
+        pinned: what the feed offers.
+    """
+    left = {name: each.policies.pinned_releases for name, each in served.items()}
+    for release in sorted(pinned, key=lambda each: -each.number):
+        now = served.get(release.endpoint)
+        if now is not None and release.number < now.number and left[now.name] > 0:
+            left[now.name] -= 1
+            yield release
 
 
 def need_plain_context(endpoint: Endpoint) -> None:

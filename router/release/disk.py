@@ -49,6 +49,7 @@ class Snapshot(Struct, frozen=True):
         roster: root-signed envelope.
         roster_version: highest version seen; a lower one is refused.
         releases: active release of each endpoint.
+        pinned: older releases that may be asked for by number, newest first.
         keys: every key that is not long gone.
         written_at: seconds since the epoch.
     """
@@ -59,6 +60,7 @@ class Snapshot(Struct, frozen=True):
     roster_version: int = 0
     written_at: float = 0.0
     format: str = FORMAT
+    pinned: tuple[FeedRelease, ...] = ()
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -23,6 +23,8 @@ from router.release.build import INLINE_COST_US
 from router.release.current import Current, ReleaseLoader, identity
 from router.release.disk import FeedRelease, Snapshot, read_snapshot, save
 from router.release.loading import Loading
+from router.release.spec import read_content
+from router.release.verify import read_bundle
 
 if TYPE_CHECKING:
     import asyncpg
@@ -36,6 +38,11 @@ BACKOFF_S = (0.5, 1.0, 2.0, 5.0)
 NOTIFICATION = "interlock_feed"
 
 RELEASES = "SELECT endpoint, number, digest, activation, suspended FROM feed_releases"
+PINNED = (
+    "SELECT endpoint, number, digest, activation, suspended FROM feed_pinned "
+    "WHERE endpoint = ANY($1) ORDER BY endpoint, number DESC"
+)
+PINNED_BUNDLE = "SELECT bundle FROM feed_pinned WHERE endpoint = $1 AND digest = $2"
 BUNDLE = "SELECT bundle FROM feed_releases WHERE endpoint = $1 AND digest = $2"
 KEYS = "SELECT * FROM feed_keys ORDER BY key_id"
 ROSTER = "SELECT version, envelope FROM feed_roster"
@@ -60,6 +67,7 @@ class Feed:
         self._started = time.time()
         self._refused: set[str] = set()
         self._models: set[str] = set()
+        self._asks: dict[str, bool] = {}
         self.rung = asyncio.Event()
         self.first = asyncio.Event()
 
@@ -157,24 +165,14 @@ class Feed:
     async def _read(self, connection: Any) -> Snapshot | None:
         """The feed as a snapshot, None when nothing changed."""
         before = self._plane.current
-        known = {identity(each): each for each in before.snapshot.releases}
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             rows = await connection.fetch(RELEASES)
-            releases = []
-            for row in sorted(rows, key=lambda each: str(each["endpoint"])):
-                named = FeedRelease(
-                    row["endpoint"],
-                    row["number"],
-                    row["digest"],
-                    b"",
-                    row["activation"],
-                    row["suspended"],
-                )
-                found = known.get(identity(named))
-                if found is None:
-                    bundle = await connection.fetchval(BUNDLE, named.endpoint, named.digest)
-                    found = msgspec.structs.replace(named, bundle=bytes(bundle))
-                releases.append(found)
+            rows.sort(key=lambda each: str(each["endpoint"]))
+            releases = await self._releases(connection, rows, BUNDLE)
+            pinned: tuple[FeedRelease, ...] = ()
+            if wanted := [each.endpoint for each in releases if self._pins(each)]:
+                rows = await connection.fetch(PINNED, wanted)
+                pinned = await self._releases(connection, rows, PINNED_BUNDLE)
             keys = tuple(_key_row(row) for row in await connection.fetch(KEYS))
             roster = await connection.fetchrow(ROSTER)
         envelope = _bytes(roster["envelope"]) if roster is not None else b""
@@ -184,11 +182,49 @@ class Feed:
             and keys == before.keys.rows
             and envelope == before.snapshot.roster
             and tuple(map(identity, releases)) == tuple(map(identity, before.snapshot.releases))
+            and tuple(map(identity, pinned)) == tuple(map(identity, before.snapshot.pinned))
         )
         if same:
             return None
         version = before.trust.version if before.trust else 0
-        return Snapshot(envelope, tuple(releases), keys, version, time.time())
+        self._asks = {each.digest: self._pins(each) for each in releases}
+        return Snapshot(envelope, releases, keys, version, time.time(), pinned=pinned)
+
+    async def _releases(
+        self, connection: Any, rows: list[Any], bundle_of: str
+    ) -> tuple[FeedRelease, ...]:
+        """Releases of the feed; those that are known already are not sent again."""
+        before = self._plane.current.snapshot
+        known = {each.digest: each.bundle for each in (*before.releases, *before.pinned)}
+        found = []
+        for row in rows:
+            bundle = known.get(row["digest"])
+            if bundle is None:
+                raw = await connection.fetchval(bundle_of, row["endpoint"], row["digest"])
+                bundle = bytes(raw)
+            found.append(
+                FeedRelease(
+                    row["endpoint"],
+                    row["number"],
+                    row["digest"],
+                    bundle,
+                    row["activation"],
+                    row["suspended"],
+                )
+            )
+        return tuple(found)
+
+    def _pins(self, release: FeedRelease) -> bool:
+        """Whether an active release asks for older ones; only what to read, so not yet proved."""
+        found = self._asks.get(release.digest)
+        if found is None:
+            try:
+                content = read_content(read_bundle(release.bundle).content)
+            except (AppError, msgspec.MsgspecError, UnicodeDecodeError):
+                return False  # it is refused, with its reason, where it is proved
+            found = content.policies.pinned_releases > 0
+            self._asks[release.digest] = found
+        return found
 
     async def _apply(self, snapshot: Snapshot) -> None:
         plane = self._plane
@@ -222,7 +258,7 @@ class Feed:
         counters = self._plane.desk.counters
         now = {
             series("interlock_model_memory_bytes", model=each.name, version=each.version): each
-            for endpoint in self._plane.current.endpoints.values()
+            for endpoint in self._plane.current.all_endpoints()
             for each in endpoint.models.values()
         }
         for name in self._models - now.keys():
@@ -272,7 +308,7 @@ class Feed:
                 "models_bytes": sum(
                     {
                         model.digest: model.memory_bytes
-                        for endpoint in current.endpoints.values()
+                        for endpoint in current.all_endpoints()
                         for model in endpoint.models.values()
                     }.values()
                 ),
@@ -295,6 +331,11 @@ def loaded(current: Current) -> list[dict[str, Any]]:
             "release": endpoint.number,
             "digest": endpoint.digest,
             "suspended": endpoint.suspended,
+            "pinned": [
+                {"release": each.number, "digest": each.digest, "suspended": each.suspended}
+                for each in current.pinned.values()
+                if each.name == endpoint.name
+            ],
             "models": [
                 {
                     "name": model.name,

@@ -8,7 +8,7 @@ trust only the root key; the bundle carries all that is needed to check the rest
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -16,6 +16,8 @@ from msgspec import Struct
 from compiler.schema import FeatureMap, OutputSchema
 
 FORMAT: Literal["interlock/release/v1"] = "interlock/release/v1"
+MOST_PINNED = 8
+"""Older releases that an endpoint may keep loaded: each holds its models in every worker."""
 
 
 class ModelRef(Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,6 +56,9 @@ class Policies(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tr
     max_rows: int = 10_000
     safe_decision: str | None = None
     """Answered while the endpoint is suspended; ``None`` answers 503."""
+    pinned_releases: Annotated[int, msgspec.Meta(ge=0, le=MOST_PINNED)] = 0
+    """How many older releases stay loaded for callers that name one by its number. The active
+    release's policy counts; with 0 a request is answered by the active release or not at all."""
 
 
 class ReleaseContent(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

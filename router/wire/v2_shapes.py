@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -164,11 +164,11 @@ def output_tensors(schema: OutputSchema) -> tuple[OutputTensor, ...]:
     )
 
 
-def metadata(content: ReleaseContent, plan: V2Plan) -> dict[str, Any]:
-    """Body of ``/v2/models/{m}``."""
+def metadata(content: ReleaseContent, plan: V2Plan, versions: Sequence[int]) -> dict[str, Any]:
+    """Body of ``/v2/models/{m}``; versions are the releases that may be asked for."""
     return {
         "name": content.endpoint,
-        "versions": [str(content.number)],
+        "versions": [str(number) for number in versions],
         "platform": "onnxruntime_onnx",
         "inputs": [
             {"name": each.name, "datatype": each.datatype, "shape": [-1, 1]}
@@ -181,13 +181,13 @@ def metadata(content: ReleaseContent, plan: V2Plan) -> dict[str, Any]:
     }
 
 
-def config(content: ReleaseContent, plan: V2Plan) -> dict[str, Any]:
+def config(content: ReleaseContent, plan: V2Plan, versions: Sequence[int]) -> dict[str, Any]:
     """Body of ``/v2/models/{m}/config``: what perf_analyzer needs to start."""
     return {
         "name": content.endpoint,
         "platform": "onnxruntime_onnx",
         "backend": "interlock",
-        "version_policy": {"specific": {"versions": [content.number]}},
+        "version_policy": {"specific": {"versions": list(versions)}},
         "max_batch_size": content.policies.max_rows,
         "input": [
             {"name": each.name, "data_type": triton_type(each.datatype), "dims": [1]}

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from router.release.disk import feed_release, read_snapshot
-from router.release.spec import ReleaseBundle
+from router.release.spec import Policies, ReleaseBundle
 from serving.limits import ModelSettings
 from tests import router_world as world
 from tests.builders import roster_envelope
@@ -21,6 +21,7 @@ from tests.router_process import RouterProcess, Wire, get, request
 FEED = """
 CREATE TABLE feed_releases (endpoint text PRIMARY KEY, number int, digest text, bundle bytea,
   activation bigint, suspended bool);
+CREATE TABLE feed_pinned (LIKE feed_releases);
 CREATE TABLE feed_keys (key_id text PRIMARY KEY, key_hash bytea, endpoints text[], actions text[],
   expires_at timestamptz, revoked_at timestamptz);
 CREATE TABLE feed_roster (version int, envelope bytea);
@@ -65,6 +66,20 @@ class Database:
             release.digest,
             release.bundle,
             activation,
+            suspended,
+        )
+        self.ring()
+
+    def pin(self, bundle: ReleaseBundle, *, suspended: bool = False) -> None:
+        release = feed_release(bundle)
+        self.run("DELETE FROM feed_pinned WHERE digest = $1", release.digest)
+        self.run(
+            "INSERT INTO feed_pinned VALUES ($1, $2, $3, $4, $5, $6)",
+            release.endpoint,
+            release.number,
+            release.digest,
+            release.bundle,
+            release.number,
             suspended,
         )
         self.ring()
@@ -215,6 +230,32 @@ def test_start_without_database_serves_the_local_copy(
     again = start(database_url=nowhere, redis_url="redis://127.0.0.1:1/0")
     status, found = ask(again)
     assert (status, found["release"]) == (200, 5)
+
+
+def test_older_releases_come_and_go_with_the_feed(
+    database: Database, start: Callable[..., RouterProcess], tmp_path: Path
+) -> None:
+    store, keeps = tmp_path / "artifacts", Policies(pinned_releases=1)
+    database.key()
+    database.publish(world.bundle_of(world.credit(store, number=2)), 1)
+    database.pin(world.bundle_of(world.credit(store, number=1)))
+    router = start()
+
+    def readiness(number: int) -> int:
+        return int(get(router.port, f"/v2/models/credit/versions/{number}/ready").split()[1])
+
+    until(router, lambda status, found: status == 200)
+    assert readiness(1) == 404  # the active release keeps none
+    database.publish(world.bundle_of(world.credit(store, number=3, policies=keeps)), 2)
+    until(router, lambda _, found: found.get("release") == 3 and readiness(1) == 200)
+    database.pin(world.bundle_of(world.credit(store, number=2)))
+    until(router, lambda *_: (readiness(1), readiness(2)) == (404, 200))
+    database.pin(world.bundle_of(world.credit(store, number=2)), suspended=True)
+    until(router, lambda *_: readiness(2) == 503)
+    router.stop()
+    copy = read_snapshot(tmp_path / "cache" / "router")
+    assert copy is not None
+    assert [(each.number, each.suspended) for each in copy.pinned] == [(2, True), (1, False)]
 
 
 def test_redis_rings_the_bell(
