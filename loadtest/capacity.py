@@ -1,4 +1,4 @@
-"""Capacity: how many nodes, what they cost, and what routing saves.
+"""Capacity: how many nodes, and what they cost.
 
 Everything starts from measured knees, never from a queueing formula. Beyond the number of nodes
 that was measured the figures assume that nodes do not slow each other down, and say so.
@@ -14,7 +14,7 @@ from msgspec import Struct
 from loadtest.errors import LoadTestError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from loadtest.knee import Knee
 
@@ -136,85 +136,3 @@ def lower_end(values: Sequence[float]) -> float:
     deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1))
     low = mean - _T95.get(n, 2.0) * deviation / math.sqrt(n)
     return max(min(low, lowest), 0.5 * lowest)
-
-
-class RouteCost(Struct, frozen=True):
-    """One model's part: share of predictions and processor time of one."""
-
-    model: str
-    share: float
-    model_us: float
-    total_us: float
-
-
-class RouteSaving(Struct, frozen=True):
-    """Everything on the heaviest model against routed.
-
-    Attributes:
-        routes: by falling cost.
-        heaviest: model that would otherwise answer everything.
-        before_us, after_us: processor time of a prediction.
-        saved_share: of the processor time.
-        before_nodes, after_nodes: for the demand, spares included.
-        before_monthly, after_monthly: price.
-    """
-
-    routes: tuple[RouteCost, ...]
-    heaviest: str
-    before_us: float
-    after_us: float
-    saved_share: float
-    before_nodes: int
-    after_nodes: int
-    before_monthly: float
-    after_monthly: float
-
-
-def plan_by_route(
-    demand: Demand, mix: Mapping[str, float], model_us: Mapping[str, float], overhead_us: float
-) -> RouteSaving:
-    """What routing saves, from the mix of routes and each model's measured time.
-
-    Args:
-        demand: what is asked for.
-        mix: predictions per model, any unit.
-        model_us: measured time of one prediction in the model.
-        overhead_us: everything else a request costs.
-
-    Raises:
-        LoadTestError: an empty mix or a model without a measured time.
-    """
-    total = sum(mix.values())
-    lacking = sorted(set(mix) - set(model_us))
-    if total <= 0 or lacking:
-        raise LoadTestError(
-            f"no measured time for {', '.join(lacking)}" if lacking else "the mix is empty",
-            at="--by-route",
-            hint="send some load through every route first",
-        )
-    routes = sorted(
-        (
-            RouteCost(name, n / total, model_us[name], model_us[name] + overhead_us)
-            for name, n in mix.items()
-            if n > 0
-        ),
-        key=lambda route: -route.total_us,
-    )
-    after = sum(route.share * route.total_us for route in routes)
-    before = max(model_us.values()) + overhead_us
-
-    def nodes(cost_us: float) -> int:
-        usable = 1e6 / cost_us * demand.headroom
-        return math.ceil(demand.rate * demand.burst / usable) + demand.redundancy
-
-    return RouteSaving(
-        routes=tuple(routes),
-        heaviest=max(model_us, key=lambda name: model_us[name]),
-        before_us=before,
-        after_us=after,
-        saved_share=1 - after / before,
-        before_nodes=nodes(before),
-        after_nodes=nodes(after),
-        before_monthly=nodes(before) * demand.node_price * 730,
-        after_monthly=nodes(after) * demand.node_price * 730,
-    )

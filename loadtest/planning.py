@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +12,20 @@ import click
 
 from loadtest.errors import LoadTestError
 from loadtest.flags import build_plan, parse_seconds, target_options
-from loadtest.stack import find_home, find_url
+from loadtest.plan import parse_target
+from loadtest.stack import find_demo_key, find_home, find_url
 
 if TYPE_CHECKING:
     from loadtest.capacity import Demand
     from loadtest.compare import Comparison
+    from loadtest.mix import RouteMix
+    from loadtest.routesaving import Source
     from loadtest.serverside import ServerSide
     from loadtest.summary import Summary
 
 _PATH = click.Path(path_type=Path)
+Database = Callable[[str | None], str | None]
+"""URL of the evidence of a home's stack, or None; the command line that holds these knows it."""
 
 
 @click.command()
@@ -27,8 +34,18 @@ _PATH = click.Path(path_type=Path)
               help="knee.json or its folder; repeat for repeated searches.")  # fmt: skip
 @click.option("--by-route", is_flag=True, help="What routing saves against the heaviest model.")
 @click.option("--run", "run_path", type=_PATH,
-              help="A run whose counters give the route mix and each model's time.")  # fmt: skip
-@click.option("--records", type=_PATH, help="Audit records (NDJSON) that give the route mix.")
+              help="A run near the knee, whose counters tell what models cost.")  # fmt: skip
+@click.option("--records", type=_PATH,
+              help="Exported audit records (NDJSON) for the route mix.")  # fmt: skip
+@click.option("--home", help="Stack whose evidence gives the route mix.")
+@click.option("--endpoint", help="Of the route mix; needed when the evidence holds several.")
+@click.option("--release", type=int, help="Only requests that this release decided.")
+@click.option("--since", default="7d", show_default=True,
+              help="First time of the route mix: 12h, 7d (ago) or ISO 8601, UTC.")  # fmt: skip
+@click.option("--until", help="End of it, exclusive. Default: now.")
+@click.option("--key-id", help="Only requests of this routing key.")
+@click.option("--url", help="Data plane whose counters tell what models cost, without --run.")
+@click.option("--key", envvar="INTERLOCK_KEY", help="Routing key that may read /metrics.")
 @click.option("--burst", type=float, default=1.5, show_default=True, help="Peak over average.")
 @click.option("--headroom", type=float, default=0.7, show_default=True,
               help="Share of a node's knee to use.")  # fmt: skip
@@ -37,8 +54,13 @@ _PATH = click.Path(path_type=Path)
 @click.option("--node-price", type=float, default=0.10, show_default=True, help="Per node-hour.")
 @click.option("--record-bytes", type=click.IntRange(1), default=900, show_default=True)
 @click.option("--json", "as_json", is_flag=True)
-def plan(**flags: Any) -> None:
-    """How many nodes a demand needs and what they cost, from measured knees."""
+@click.pass_obj
+def plan(database: Database | None, /, **flags: Any) -> None:
+    """How many nodes a demand needs and what they cost, from measured knees.
+
+    With --by-route: what routing saves against everything on the heaviest model, in processor time
+    and money, from the route mix of the evidence and each model's measured cost.
+    """
     from loadtest.capacity import Demand, plan_capacity
     from loadtest.results import read_knee
     from loadtest.show_planning import show_capacity
@@ -49,7 +71,7 @@ def plan(**flags: Any) -> None:
         record_bytes=flags["record_bytes"],
     )  # fmt: skip
     if flags["by_route"]:
-        _by_route(demand, flags)
+        _by_route(demand, flags, database)
         return
     knees = [read_knee(path) for path in flags["knees"]]
     capacity = plan_capacity(demand, knees, flags["nodes_measured"])
@@ -59,48 +81,67 @@ def plan(**flags: Any) -> None:
         show_capacity(capacity)
 
 
-def _by_route(demand: Demand, flags: dict[str, Any]) -> None:
-    from loadtest.capacity import plan_by_route
+def _by_route(demand: Demand, flags: dict[str, Any], database: Database | None) -> None:
     from loadtest.results import read_summary
+    from loadtest.routesaving import costs_of, plan_by_route
+    from loadtest.serverside import since_start
     from loadtest.show_planning import show_saving
 
-    if flags["run_path"] is None:
-        raise LoadTestError(
-            "expected a run with the router's counters", at="--run",
-            hint="interlock loadtest run --out DIR, then give that DIR",
-        )  # fmt: skip
-    server: ServerSide | None = read_summary(flags["run_path"]).server
+    server: ServerSide | None = None
+    source: Source = "run"
+    if flags["run_path"] is not None:
+        server = read_summary(flags["run_path"]).server
+        if server is None:
+            raise LoadTestError(
+                "the run holds no counters of the router", at=str(flags["run_path"]),
+                hint="the target has to show /metrics to the key of the run",
+            )  # fmt: skip
+    mix, package_us = _mix(flags, server, database)
     if server is None:
-        raise LoadTestError(
-            "the run holds no counters of the router", at=str(flags["run_path"]),
-            hint="the target has to show /metrics to the key of the run",
-        )  # fmt: skip
-    mix = _mix(flags["records"]) if flags["records"] else dict(server.models)
-    source = f"{flags['records']}" if flags["records"] else "the run's own traffic"
-    # processor time of the whole process where it is known: HTTP and the kernel cost too
-    rest_us = max((server.cpu_us or 0.0) - server.infer_us, server.rest_us)
-    saving = plan_by_route(demand, mix, server.model_us, rest_us)
+        source, home = "router", find_home(flags["home"])
+        key = flags["key"] or find_demo_key(home)
+        server = since_start(parse_target(flags["url"] or find_url(home)), key, mix.endpoint)
+    saving = plan_by_route(demand, mix, costs_of(server, source, package_us, set(mix.models)))
     if flags["as_json"]:
         _print_json(saving)
     else:
-        show_saving(saving, demand, source)
+        show_saving(saving)
 
 
-def _mix(path: Path) -> dict[str, float]:
-    """Predictions per model in an export of audit records."""
-    import msgspec
+def _mix(
+    flags: dict[str, Any], server: ServerSide | None, database: Database | None
+) -> tuple[RouteMix, dict[str, float]]:
+    """The route mix and what packages cost: an export, else the evidence, else the run itself."""
+    import asyncio
 
-    mix: dict[str, float] = {}
-    try:
-        for line in path.read_bytes().splitlines():
-            model = msgspec.json.decode(line).get("model")
-            if model:
-                mix[model] = mix.get(model, 0.0) + 1
-    except (OSError, msgspec.DecodeError, AttributeError) as error:
+    from loadtest.mix import Asked, mix_of_records, mix_of_run, parse_time, read_audit
+
+    if flags["records"]:
+        return mix_of_records(flags["records"]), {}
+    now = datetime.now(UTC)
+    asked = Asked(
+        parse_time(flags["since"], now),
+        parse_time(flags["until"], now) if flags["until"] else now,
+        flags["endpoint"],
+        flags["release"],
+        flags["key_id"],
+    )
+    url = database(flags["home"]) if database else None
+    if url is None:
+        why = "there is no stack in the home, and no DATABASE_URL"
+    else:
+        try:
+            return asyncio.run(read_audit(url, asked))
+        except LoadTestError as error:
+            if server is None:
+                raise
+            why = error.message
+    if server is None:
         raise LoadTestError(
-            f"expected audit records, one per line ({error})", at=str(path)
-        ) from None
-    return mix
+            f"no route mix: {why}", at="--by-route",
+            hint="name the stack's --home, or give --records FILE or --run DIR",
+        )  # fmt: skip
+    return mix_of_run(server, why), {}
 
 
 @click.command()

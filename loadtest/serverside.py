@@ -39,6 +39,7 @@ class ServerSide(Struct, frozen=True):
         audit_records: records kept.
         cpu_us: processor time of the server's processes per request, kernel included; None when
             they cannot be seen.
+        busy: share of a core that the busiest of them used; None when they cannot be seen.
     """
 
     requests: int
@@ -50,6 +51,7 @@ class ServerSide(Struct, frozen=True):
     rules: dict[str, int]
     audit_records: int
     cpu_us: float | None = None
+    busy: float | None = None
 
 
 def parse_metrics(text: str) -> Counters:
@@ -126,6 +128,25 @@ def difference(before: Reading | None, after: Reading | None) -> ServerSide | No
         audit_records=int(total(_RECORDS)),
         cpu_us=sum(spent) / requests * 1e6 if spent else None,
     )
+
+
+def since_start(target: Target, key: str, endpoint: str) -> ServerSide | None:
+    """What the router counted for an endpoint since its start; None when it shows nothing."""
+    from loadtest.requests import build_request
+
+    headers = (("Authorization", f"Bearer {key}"),) if key else ()
+    request = build_request(
+        target, "/metrics", b"", headers=headers, method="GET", keep_alive=False
+    )
+    counters = read_metrics(target, request)
+    if counters is None:
+        return None
+    kept = {
+        (name, labels): value
+        for (name, labels), value in counters.items()
+        if not endpoint or dict(labels).get("endpoint") == endpoint
+    }
+    return difference(Reading({}, {}), Reading(kept, {}))
 
 
 def _by_label(grown: Counters, name: str, label: str) -> dict[str, float]:

@@ -12,8 +12,9 @@ from rich.text import Text
 from loadtest.show import wide_console
 
 if TYPE_CHECKING:
-    from loadtest.capacity import Capacity, Demand, RouteSaving
+    from loadtest.capacity import Capacity
     from loadtest.compare import Comparison
+    from loadtest.routesaving import RouteSaving
 
 
 def show_capacity(c: Capacity) -> None:
@@ -41,38 +42,55 @@ def show_capacity(c: Capacity) -> None:
     wide_console().print(Panel(text, title="interlock loadtest plan"))
 
 
-def show_saving(saving: RouteSaving, demand: Demand, source: str) -> None:
+def show_saving(saving: RouteSaving) -> None:
     """The table a finance officer asks for."""
+    demand, mix, costs = saving.demand, saving.mix, saving.costs
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    for name in ("model", "share", "model us", "request us"):
-        table.add_column(name, justify="left" if name == "model" else "right")
+    for name in ("model", "requests", "share", "model us", "request us", "measured in"):
+        table.add_column(name, justify="left" if name in {"model", "measured in"} else "right")
+    words = {"run": "the run", "router": "the router since its start", "package": "the package"}
     for route in saving.routes:
+        numbers = ", ".join(f"v{n}" for n in mix.versions.get(route.model, ()))
         table.add_row(
-            route.model, f"{route.share:.1%}", f"{route.model_us:.1f}", f"{route.total_us:.1f}"
-        )
-    totals = Table(box=None, pad_edge=False, padding=(1, 3, 0, 0))
-    for name in ("", f"all on {saving.heaviest}", "routed", "saved"):
+            f"{route.model} {numbers}".strip(), f"{mix.models[route.model]:,.0f}",
+            f"{route.share:.1%}", f"{route.model_us:.1f}", f"{route.total_us:.1f}",
+            words[route.source],
+        )  # fmt: skip
+    if mix.rejected:
+        table.add_row(
+            "none (refused by a rule)", f"{mix.rejected:,.0f}", f"{mix.rejected / mix.total:.1%}",
+            "0.0", f"{costs.rest_us:.1f}", "",
+        )  # fmt: skip
+    before, after = saving.before, saving.after
+    totals = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for name in ("", f"before: all on {saving.heaviest}", "after: routed", "saved", ""):
         totals.add_column(name, justify="right" if name else "left")
-    totals.add_row(
-        "processor us per prediction", f"{saving.before_us:.1f}", f"{saving.after_us:.1f}",
-        f"{saving.saved_share:.1%}",
-    )  # fmt: skip
-    totals.add_row(
-        f"cores for {demand.rate:,.0f}/s", str(saving.before_nodes), str(saving.after_nodes),
-        str(saving.before_nodes - saving.after_nodes),
-    )  # fmt: skip
-    totals.add_row(
-        "price a month", f"{saving.before_monthly:,.0f}", f"{saving.after_monthly:,.0f}",
-        f"{saving.before_monthly - saving.after_monthly:,.0f}",
-    )  # fmt: skip
-    note = Text(
-        f"mix from {source}; model times as the router measured them in the run; "
-        f"{demand.node_price:g} per core-hour; cores are computed from processor time, not from a "
-        "knee: use plan --knee for latency",
-        style="yellow",
+    for label, form, low, high in (
+        ("CPU seconds per million requests", "{:,.2f}", after.cpu_s_per_million,
+         before.cpu_s_per_million),
+        (f"cores for {demand.rate:,.0f}/s", "{:,.0f}", after.cores, before.cores),
+        ("price per million requests", "{:,.4f}", after.per_million, before.per_million),
+        ("price a month", "{:,.0f}", after.monthly, before.monthly),
+        ("price a year", "{:,.0f}", 12 * after.monthly, 12 * before.monthly),
+    ):  # fmt: skip
+        totals.add_row(
+            label, form.format(high), form.format(low), form.format(high - low),
+            f"{1 - low / high:.1%}" if high else "",
+        )  # fmt: skip
+    text = Text(
+        f"\nmix      {mix.words}\n"
+        f"request  model + {costs.rest_us:.1f} us for {costs.rest}\n"
+        f"price    {demand.node_price:g} per core-hour; cores for {demand.burst:g} times the "
+        f"average, {demand.headroom:.0%} of each used, {demand.redundancy} spare\n",
+        style="dim",
     )
+    last = "cores follow from processor time, not from a knee: for latency use plan --knee"
+    notes = [*costs.notes, last]
+    if mix.fallback:
+        notes.insert(0, f"the mix is the run's own, not that of the evidence: {mix.fallback}")
+    text.append("\n".join(notes), style="not dim yellow")
     wide_console().print(
-        Panel(Group(table, totals, note), title="interlock loadtest plan --by-route")
+        Panel(Group(table, Text(), totals, text), title="interlock loadtest plan --by-route")
     )
 
 

@@ -31,14 +31,23 @@ class _Refusing(click.Group):
             ctx.exit(130)
 
 
+def _evidence(home: str | None) -> str | None:
+    """URL of the database behind a home's stack; None when there is none."""
+    from interlock.settings import read_environment
+
+    return read_environment(home=Path(home) if home else None, role="control").database_url
+
+
 @click.group(cls=_Refusing)
-def loadtest() -> None:
+@click.pass_context
+def loadtest(ctx: click.Context) -> None:
     r"""Measure a running endpoint: open loop, corrected latency, certified percentiles.
 
     \b
     Exit status: 0 pass, 99 a threshold failed, 3 the run is not valid,
     4 regression, 5 inconclusive, 2 usage (no load was sent), 130 interrupted.
     """
+    ctx.obj = _evidence
 
 
 for _command in (plan, compare, report):

@@ -2,7 +2,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from loadtest.capacity import Demand, lower_end, plan_by_route, plan_capacity
+from loadtest.capacity import Demand, lower_end, plan_capacity
 from loadtest.compare import compare_values, overall
 from loadtest.errors import LoadTestError
 from loadtest.knee import Knee
@@ -58,24 +58,6 @@ def test_counted_rate_is_the_lower_end_of_repeated_searches():
     assert lower_end([100.0, 90.0]) == 90.0
     low = lower_end([100.0, 101.0, 99.0, 100.5, 99.5])
     assert 98.0 < low < 99.1
-
-
-def test_routing_is_compared_with_everything_on_the_heaviest_model():
-    saving = plan_by_route(
-        Demand(rate=100_000, burst=1.0, headroom=0.5, redundancy=0),
-        {"small": 75, "large": 25},
-        {"small": 10.0, "large": 90.0},
-        overhead_us=10.0,
-    )
-    assert saving.heaviest == "large"
-    assert (saving.before_us, saving.after_us) == (100.0, 40.0)
-    assert saving.saved_share == pytest.approx(0.6)
-    assert (saving.before_nodes, saving.after_nodes) == (20, 8)
-
-
-def test_model_without_a_measured_time_is_named():
-    with pytest.raises(LoadTestError, match="large"):
-        plan_by_route(Demand(rate=1), {"large": 1}, {"small": 1.0}, 1.0)
 
 
 RNG = np.random.default_rng(3)
