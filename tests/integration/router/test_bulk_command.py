@@ -64,6 +64,29 @@ def test_run_status_verify_and_a_damaged_part(home, source, tmp_path):
     assert (wrong.returncode, wrong.stdout.startswith("wrong: part-00000-00001")) == (1, True)
 
 
+def test_shares_at_work_at_the_same_time_make_one_result(home, source, tmp_path):
+    out = tmp_path / "scored"
+    shares = [
+        subprocess.Popen(
+            [sys.executable, "-m", "interlock", "bulk", "run", str(source), "--endpoint", "credit",
+             "--out", str(out), "--unit-rows", "200", "--shard", f"{share}/3", "--json"],
+            env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for share in (1, 2, 3)
+    ]  # fmt: skip
+    said = [share.communicate(timeout=60) for share in shares]
+    assert [share.returncode for share in shares] == [0, 0, 0], said
+    assert sum(msgspec.json.decode(done)["rows"] for done, _ in said) == 3000
+    found = msgspec.json.decode(command(home, "status", out, "--json").stdout)
+    assert (found["rows"], found["parts"], found["complete"]) == (3000, 15, True)
+    lines = [
+        line for path in sorted(out.glob("part-*.csv")) for line in path.read_text().splitlines()
+    ]
+    rows = [line.split(",")[0] for line in lines if not line.startswith('"row"')]
+    assert rows == [str(number) for number in range(3000)]
+    assert command(home, "verify", out).returncode == 0
+
+
 def test_interrupted_run_exits_130_with_the_line_that_goes_on(home, source, tmp_path):
     words = ["run", str(source), "--endpoint", "credit", "--out", str(tmp_path / "out"),
              "--unit-rows", "20", "--batch-rows", "5"]  # fmt: skip
