@@ -105,7 +105,7 @@ def costs_of(
         known = {name: package_us[name] for name in wanted & set(package_us)}
         return Costs(
             known, dict.fromkeys(known, "package"), 0.0, "nothing",
-            ("only the models' time is known; HTTP, decoding, rules and audit are not: give --run",),
+            ("only the models' time is known, not HTTP, decoding, rules and audit: give --run",),
         )  # fmt: skip
     factor = 1.0
     if server.cpu_us is not None and 0 < server.cpu_us < server.router_us:

@@ -25,6 +25,7 @@ from router.explained import explained
 from router.explaining import ADVERSE, wish_of
 from router.problem import document, status_of, without_values
 from router.settled import Settled, Trail, uuid_text
+from router.stages import AUDIT, ENCODE, UNTIMED, Stages
 from router.wire.native import Row
 from serving.audit.record import SCHEMA_VERSION, AuditRecord, encode_record
 
@@ -53,6 +54,10 @@ class Decider:
         self._seal = desk.seal if self._sensitive else None
         self._secret = frozenset(self._protected + self._sensitive)
         self._settle = self._make_settle()
+        self._timed = Stages(
+            desk.counters, endpoint=endpoint, decode_slow=self._decode_slow, choose=self._choose,
+            make_settle=self._make_settle, answer=native_answer,
+        ).one  # fmt: skip
 
     def one(self, row: Row, trail: Trail) -> Settled:
         """The recorded decision on a single row.
@@ -64,6 +69,8 @@ class Decider:
         try:
             if endpoint.suspended:
                 return self._suspended(row, trail)
+            if not trail[2] & UNTIMED:
+                return self._timed(row, trail)
             try:
                 f = endpoint.plain.fast(row.features)
                 c = endpoint.context.fast(b"{}" if row.context is UNSET else row.context)
@@ -153,8 +160,8 @@ class Decider:
             return arm
         return choose_arm(arm, f, row)  # type: ignore[arg-type]
 
-    def _make_settle(self) -> Callable[..., Settled]:
-        """The last steps, with everything they need in local variables."""
+    def _make_settle(self, stages: Stages | None = None) -> Callable[..., Settled]:
+        """The last steps, with everything they need in local variables; timed for ``stages``."""
         endpoint, desk = self.endpoint, self._desk
         name, number, policies = endpoint.name, endpoint.number, endpoint.policies
         decide, decided = endpoint.decide, endpoint.decided
@@ -170,6 +177,10 @@ class Decider:
         with_defaults = bool(endpoint.plain.defaults or endpoint.context.defaults)
         default_timeout_us = self._timeout_us
         undecided = decided[-1]
+        as_record: Callable[[AuditRecord], bytes] = encode_record
+        if stages is not None:
+            encode_outputs = stages.timed(ENCODE, encode_outputs)
+            as_record, append = stages.timed(AUDIT, as_record), stages.timed(AUDIT, append)
         protected, sensitive, seal = self._protected, self._sensitive, self._seal
 
         def settle(  # noqa: PLR0917 - positional calls are the cheap ones
@@ -213,7 +224,7 @@ class Decider:
             if seal is not None:
                 features = seal(features, sensitive, record_id)
             append(
-                encode_record(
+                as_record(
                     AuditRecord(
                         SCHEMA_VERSION,
                         record_id,

@@ -53,6 +53,8 @@ def _summed(base: str, *, divide: int = 1) -> Callable[[Found], Samples]:
 
 DURATION = "interlock_request_duration_seconds"
 INFER = "interlock_infer_duration_seconds_total"
+STAGE = "interlock_stage_duration_seconds_total"
+STAGE_SAMPLES = "interlock_stage_samples_total"
 
 CATALOGUE: tuple[Metric, ...] = (
     Metric(DURATION, "histogram", "Time from the last byte read to the answer.", MICRO),
@@ -77,6 +79,8 @@ CATALOGUE: tuple[Metric, ...] = (
         "Values of a wrong type taken as missing, by each rule that tests their feature.",
     ),
     Metric(INFER, "counter", "Time spent in models.", NANO),
+    Metric(STAGE, "counter", "Time of each step of the requests that were timed.", NANO),
+    Metric(STAGE_SAMPLES, "counter", "Requests that were timed step by step, about 1 in 128."),
     Metric("interlock_requests_refused_total", "counter", "Requests refused, by status and code."),
     Metric(
         "interlock_features_tolerated_total",

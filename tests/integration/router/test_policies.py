@@ -1,5 +1,6 @@
 """What an endpoint's policies promise: a full spool, extra features, suspension, durability."""
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from router.problem import status_of
 from router.release.build import assemble
 from router.release.spec import Policies, ReleaseContent
 from router.settled import Settled
+from router.stages import STAGES, UNTIMED
 from router.subject import SubjectHasher
 from router.wire.native import decode_row
 from serving.audit.frame import RECORD
@@ -46,7 +48,9 @@ class Bench:
 
     def ask(self, body: bytes, **fields: Any) -> dict[str, Any]:
         row = decode_row(body)
-        settled: Settled = self.decider.one(row, ("key-1", NOW_NS, 0, fields.get("trace"), None))
+        started = fields.get("started", UNTIMED)
+        trail = ("key-1", NOW_NS, started, fields.get("trace"), None)
+        settled: Settled = self.decider.one(row, trail)
         return msgspec.json.decode(native_answer(row, settled))
 
     def records(self) -> list[AuditRecord]:
@@ -96,6 +100,35 @@ def test_record_holds_what_an_examiner_asks_for(bench: Callable[..., Bench]) -> 
     assert record.subject_ref == SubjectHasher(b"s" * 32).ref("47392")
     assert "47392" not in str(record.subject_ref)
     assert record.traceparent == "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def test_timed_request_is_decided_and_recorded_as_any_other(bench: Callable[..., Bench]) -> None:
+    found = bench()
+    started = time.perf_counter_ns() & ~UNTIMED
+    plain, timed = (found.ask(world.body(3), started=at) for at in (started + 1, started))
+    known = sum_files(found.folder / "metrics")
+    ours = '{endpoint="credit",release="7"'
+    assert known[f"interlock_stage_samples_total{ours}}}"] == 1
+    spent = [
+        known[f'interlock_stage_duration_seconds_total{ours},stage="{name}"}}'] for name in STAGES
+    ]
+    assert min(spent) > 0
+    assert sum(spent) <= time.perf_counter_ns() - started
+    first, second = found.records()
+    assert plain | {"id": ""} == timed | {"id": ""}
+    same = {"id": b"", "decided_ns": 0, "latency_us": 0}
+    assert msgspec.structs.replace(first, **same) == msgspec.structs.replace(second, **same)
+
+
+def test_timed_request_that_is_refused_is_recorded_and_not_counted(
+    bench: Callable[..., Bench],
+) -> None:
+    found = bench()
+    with pytest.raises(FeaturesError):
+        found.ask(world.body(3, change={"credit_amount": "many"}), started=0)
+    known = sum_files(found.folder / "metrics")
+    assert known['interlock_stage_samples_total{endpoint="credit",release="7"}'] == 0
+    assert [record.status for record in found.records()] == [422]
 
 
 def test_refused_features_leave_a_record_with_their_problem(bench: Callable[..., Bench]) -> None:
