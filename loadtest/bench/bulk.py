@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +21,12 @@ import msgspec
 from loadtest.bench.models import Line, show
 
 if TYPE_CHECKING:
+    from loadtest.bench.bulk_parts import Bench
     from loadtest.bench.bulk_runs import Jobs, Variant
 
 KINDS = ("parquet", "arrow", "ndjson", "csv")
 FLOOR = ("parquet", "arrow")
+SECTIONS = ("files", "overhead", "memory", "peer", "isolation")
 
 
 @click.command()
@@ -32,44 +34,79 @@ FLOOR = ("parquet", "arrow")
 @click.option("--rounds", default=3, show_default=True, help="Turns of every variant.")
 @click.option("--workers", default=1, show_default=True, help="Scoring threads, of the loop too.")
 @click.option("--batch-rows", default=16_384, show_default=True, help="Rows scored at once.")
+@click.option("--only", type=click.Choice(SECTIONS), multiple=True, help="Leave out the rest.")
 @click.option("--json", "as_json", is_flag=True, help="Machine output.")
-def bulk(*, rows: int, rounds: int, workers: int, batch_rows: int, as_json: bool) -> None:
-    """Files of rows through three boosted models, with decisions and evidence."""
-    from loadtest.bench import bulk_parts, bulk_runs
+@click.pass_context
+def bulk(
+    ctx: click.Context, *, rows: int, rounds: int, workers: int, batch_rows: int,
+    only: tuple[str, ...], as_json: bool,
+) -> None:  # fmt: skip
+    """Files of rows through three boosted models, with decisions and evidence.
+
+    And what a job does to the online requests of a node that serves.
+    """
+    from loadtest.bench.bulk_isolation import measure_isolation
 
     def tell(text: str) -> None:
         if not as_json:
             click.echo(f"{text} ...", err=True)
+
+    wanted = only or SECTIONS
+    lines: list[Line] = []
+    if set(wanted) - {"isolation"}:
+        lines += _jobs(rows, rounds, workers, batch_rows, wanted, tell)
+    if "isolation" in wanted:
+        lines += measure_isolation(Path(ctx.obj["credit_data"]), max(rounds, 4), tell)
+    if as_json:
+        click.echo(msgspec.json.encode(lines).decode())
+    else:
+        for section in dict.fromkeys(line.section for line in lines):
+            show([line for line in lines if line.section == section])
+
+
+def _jobs(  # noqa: PLR0917 - one call, just above
+    rows: int, rounds: int, workers: int, batch_rows: int, wanted: Sequence[str],
+    tell: Callable[[str], None],
+) -> Iterator[Line]:  # fmt: skip
+    """Whatever needs files and models, but no node."""
+    from loadtest.bench import bulk_parts, bulk_runs
 
     with tempfile.TemporaryDirectory(prefix="interlock-bench-") as name:
         folder = Path(name)
         bench = bulk_parts.build(folder / "models", tell)
         tell(f"writing {rows:,} rows")
         matrix = bulk_parts.matrix_of(rows)
-        files = {kind: bulk_parts.write_rows(folder, matrix, kind) for kind in KINDS}
-        about = bulk_parts.write_rows(folder, matrix, "parquet", subjects=True)
-        files["parquet, a subject a row"] = about
+        kinds = KINDS if "files" in wanted else ("parquet", "ndjson")
+        files = {kind: bulk_parts.write_rows(folder, matrix, kind) for kind in kinds}
         job = bulk_runs.Jobs(bench.endpoint, folder, workers, batch_rows)
-        loop = bulk_parts.bare_loop(bench, matrix, batch_rows, workers)
-        lines = _files(job, loop, files, rows, rounds, tell)
-        lines += _overheads(job, files["parquet"], rounds, tell)
-        tell("memory")
-        for kind in ("parquet", "ndjson"):
-            found = _memory(folder / "models", files[kind], batch_rows)
-            what = f"above the loaded models, {kind}"
-            lines.append(Line("memory", what, found, "MB", "<= 256"))
-        tell("scikit-learn and pandas")
-        start = time.perf_counter()
-        bulk_parts.pandas_job(bench, files["parquet"], folder / "pandas.parquet")
-        peer = rows / (time.perf_counter() - start)
-        lines.append(Line("peer", "scikit-learn predict_proba on pandas", peer, "rows/s"))
-        ours = next(line.value for line in lines if line.what == "parquet")
-        lines.append(Line("peer", "parquet beside scikit-learn", ours / peer, "x"))
-    if as_json:
-        click.echo(msgspec.json.encode(lines).decode())
-    else:
-        for section in dict.fromkeys(line.section for line in lines):
-            show([line for line in lines if line.section == section])
+        if "files" in wanted:
+            about = bulk_parts.write_rows(folder, matrix, "parquet", subjects=True)
+            loop = bulk_parts.bare_loop(bench, matrix, batch_rows, workers)
+            many = {**files, "parquet, a subject a row": about}
+            yield from _files(job, loop, many, rows, rounds, tell)
+        if "overhead" in wanted:
+            yield from _overheads(job, files["parquet"], rounds, tell)
+        if "memory" in wanted:
+            tell("memory")
+            for kind in ("parquet", "ndjson"):
+                found = _memory(folder / "models", files[kind], batch_rows)
+                what = f"above the loaded models, {kind}"
+                yield Line("memory", what, found, "MB", "<= 256")
+        if "peer" in wanted:
+            yield from _peer(bench, job, files["parquet"], folder / "pandas.parquet", rows, tell)
+
+
+def _peer(  # noqa: PLR0917 - one call, just above
+    bench: Bench, job: Jobs, source: Path, out: Path, rows: int, tell: Callable[[str], None]
+) -> Iterator[Line]:
+    """scikit-learn on pandas over the same file."""
+    from loadtest.bench import bulk_parts
+
+    tell("scikit-learn and pandas")
+    ours = rows / job.timed(source, "whole")
+    peer = rows / _seconds(lambda: bulk_parts.pandas_job(bench, source, out))
+    yield Line("peer", "scikit-learn predict_proba on pandas", peer, "rows/s")
+    yield Line("peer", "parquet beside scikit-learn", ours / peer, "x")
 
 
 def _files(  # noqa: PLR0917 - one call, just above

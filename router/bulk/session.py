@@ -90,6 +90,9 @@ class Session:
         self._settings = settings
         need_keys(request.keys)
         need_apart(request.source, request.out)
+        beside = serves(settings)
+        if beside:
+            only_when_idle()
         self.endpoint, self.release_from = pin(settings, request.endpoint)
         need_open(self.endpoint)
         self.hasher = load_subject_key(
@@ -98,8 +101,7 @@ class Session:
         cache = settings.home / "cache" / "bulk"
         self.inputs = open_inputs(request.source, cache=cache)
         self.output = open_output(request.out, cache=cache)
-        self._beside = serves(settings)
-        cores = 1 if self._beside else len(os.sched_getaffinity(0))
+        cores = 1 if beside else len(os.sched_getaffinity(0))
         self.workers = request.workers or cores
 
     @contextlib.contextmanager
@@ -107,8 +109,6 @@ class Session:
         """The run, with the node's spool open while it lasts."""
         settings, request = self._settings, self._request
         give_memory_back()
-        if self._beside:
-            only_when_idle()
         job = self._job()
         decide = columnar(self.endpoint, self.hasher.ref, job.now_us)
         if not job.batch_rows:
