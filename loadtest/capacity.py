@@ -7,7 +7,7 @@ that was measured the figures assume that nodes do not slow each other down, and
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
@@ -56,6 +56,7 @@ class Capacity(Struct, frozen=True):
         spool_hours: how long one node can be cut off from Postgres at the peak.
         rows_per_s: audit rows per second that Postgres must take at the peak.
         extrapolated: more nodes than were measured.
+        binding: what gave out on a node, in words of the searches.
         notes: what a reader should know.
     """
 
@@ -71,6 +72,8 @@ class Capacity(Struct, frozen=True):
     extrapolated: bool
     thresholds: tuple[str, ...]
     notes: tuple[str, ...]
+    binding: tuple[str, ...] = ()
+    format: Literal["interlock/capacity/v1"] = "interlock/capacity/v1"
 
 
 def plan_capacity(demand: Demand, knees: Sequence[Knee], measured_nodes: int = 1) -> Capacity:
@@ -98,6 +101,14 @@ def plan_capacity(demand: Demand, knees: Sequence[Knee], measured_nodes: int = 1
     while nodes - demand.redundancy < 1 or peak / (nodes - demand.redundancy) > per_node:
         nodes += 1
     notes = []
+    bound = sorted({knee.binding.resource for knee in knees if knee.binding})
+    if "generator" in bound:
+        notes.append("the generator gave out, not the server: nodes can do more")
+    kept_up = [knee.kept_up for knee in knees if knee.kept_up is not None]
+    if kept_up and min(kept_up) < per_node * demand.headroom:
+        notes.append(
+            f"the evidence of one node reached the database only up to {min(kept_up):,.0f}/s"
+        )
     if any(knee.local for knee in knees):
         notes.append("the knee is LOCAL: generator and server shared cores, nodes can do more")
     if not all(knee.confirmed for knee in knees):
@@ -118,6 +129,7 @@ def plan_capacity(demand: Demand, knees: Sequence[Knee], measured_nodes: int = 1
         extrapolated=nodes > measured_nodes,
         thresholds=knees[0].thresholds,
         notes=tuple(notes),
+        binding=tuple(sorted({knee.binding.words for knee in knees if knee.binding})),
     )
 
 

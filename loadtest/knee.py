@@ -16,10 +16,13 @@ import msgspec
 from msgspec import Struct
 
 from loadtest.environment import Environment
+from loadtest.resources import Binding
 from loadtest.schedule import constant
 from loadtest.thresholds import parse_threshold
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from loadtest.plan import Plan
     from loadtest.summary import Summary
 
@@ -36,6 +39,10 @@ class Probe(Struct, frozen=True):
         holds: the rate keeps the objectives.
         why: the first thing that broke, when it does not.
         sound: the generator was able to measure it; a probe that was not proves nothing.
+        binding: the resource that was full, or the busiest.
+        lag_s: how far the evidence lagged behind in the end; None when the router does not tell.
+        behind_per_s: records that did not reach the database in time, 0 when it kept up.
+        cpu_us: processor time of the server per request.
     """
 
     rate: float
@@ -49,6 +56,10 @@ class Probe(Struct, frozen=True):
     p99_us: float | None
     p999_us: float | None
     p99_bound_us: float | None
+    binding: Binding | None = None
+    lag_s: float | None = None
+    behind_per_s: float = 0.0
+    cpu_us: float | None = None
 
 
 class Knee(Struct, frozen=True):
@@ -62,7 +73,9 @@ class Knee(Struct, frozen=True):
         note: what a reader should know, in a sentence; empty when all is well.
         probes: in the order in which they were made; the curve.
         thresholds: the objectives.
-        binding: the resource that gave out, when it was found.
+        binding: the resource that gave out at the lowest rate that failed.
+        kept_up: highest rate that held and whose evidence reached the database; None when the
+            router does not tell.
     """
 
     rate: float
@@ -74,7 +87,8 @@ class Knee(Struct, frozen=True):
     probes: tuple[Probe, ...]
     thresholds: tuple[str, ...]
     local: tuple[int, ...] = ()
-    binding: str = ""
+    binding: Binding | None = None
+    kept_up: float | None = None
     environment: Environment | None = None
     format: Literal["interlock/knee/v1"] = "interlock/knee/v1"
 
@@ -126,12 +140,27 @@ def find_knee(
     held = [probe.rate for probe in probes if probe.holds]
     failed = [probe.rate for probe in probes if not probe.holds and probe.sound]
     monotone = not held or not failed or max(held) < min(failed)
+    told = [probe for probe in probes if probe.holds and probe.lag_s is not None]
+    kept_up = max((p.rate for p in told if not p.behind_per_s), default=0.0) if told else None
     if not all(probe.sound for probe in probes):
         note = "; ".join(filter(None, (note, "the generator was the limit in some probes")))
     return Knee(
         rate=low, low=low, high=high if math.isfinite(high) else most, confirmed=confirmed,
         monotone=monotone, note=note, probes=tuple(probes), thresholds=thresholds,
+        binding=binding_of(probes), kept_up=kept_up,
     )  # fmt: skip
+
+
+def binding_of(probes: Sequence[Probe]) -> Binding | None:
+    """What gave out: at the lowest rate that failed, rather in a probe that was sound."""
+    failed = [probe for probe in probes if not probe.holds]
+    if not failed:
+        return Binding("none", "nothing gave out")
+    probe = min(failed, key=lambda probe: (not probe.sound, probe.rate))
+    found = probe.binding
+    if found is None or found.resource != "none":
+        return found
+    return msgspec.structs.replace(found, words=f"{found.words}; {probe.why}")
 
 
 def _bracket(holds: Callable[..., bool], start: float, most: float) -> tuple[float, float]:
@@ -177,7 +206,8 @@ def judge_probe(
     summary: Summary, rate: float, phase: Literal["bracket", "bisect", "confirm", "beyond"]
 ) -> Probe:
     """Whether a run at one rate held it."""
-    f = summary.figures
+    f, server = summary.figures, summary.server
+    audit = server.audit if server else None
     by = {p.percentile: p for p in f.percentiles}
     why = next((f"{j.text}: {j.why}" for j in summary.thresholds if j.verdict != "pass"), "")
     backlog = next((r.text for r in summary.reasons if r.rule == "backlog"), "")
@@ -192,6 +222,8 @@ def judge_probe(
         rate=rate, phase=phase, holds=not why, why=why or "; ".join(unsound), sound=sound,
         seconds=f.seconds, good_rate=f.good_rate, p50_us=by[0.5].corrected,
         p99_us=by[0.99].corrected, p999_us=by[0.999].corrected, p99_bound_us=by[0.99].bound,
+        binding=summary.binding, lag_s=audit.lag_s[-1] if audit and audit.lag_s else None,
+        behind_per_s=audit.behind_per_s if audit else 0.0, cpu_us=server.cpu_us if server else None,
     )  # fmt: skip
 
 

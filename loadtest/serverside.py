@@ -11,6 +11,7 @@ from loadtest.environment import listeners
 from loadtest.errors import TargetError
 from loadtest.preflight import exchange
 from loadtest.proc import cpu_seconds
+from loadtest.resources import Audit
 
 if TYPE_CHECKING:
     from loadtest.plan import Target
@@ -23,6 +24,9 @@ _REQUESTS = "interlock_request_duration_seconds"
 _INFER = "interlock_infer_duration_seconds_total"
 _ROUTES = "interlock_route_decisions_total"
 _RECORDS = "interlock_audit_records_total"
+_STAGE = "interlock_stage_duration_seconds_total"
+_SAMPLES = "interlock_stage_samples_total"
+STAGES = ("decode", "route", "infer", "decide", "encode", "audit")
 
 
 class ServerSide(Struct, frozen=True):
@@ -40,6 +44,11 @@ class ServerSide(Struct, frozen=True):
         cpu_us: processor time of the server's processes per request, kernel included; None when
             they cannot be seen.
         busy: share of a core that the busiest of them used; None when they cannot be seen.
+        stages: mean time of each step, of the requests that the router timed.
+        timed: how many those were.
+        queue_us: what clients waited beyond the steps: sockets, kernel, and the router's loop while
+            it was at other requests; None without their side.
+        audit: the evidence on its way to the database.
     """
 
     requests: int
@@ -52,6 +61,21 @@ class ServerSide(Struct, frozen=True):
     audit_records: int
     cpu_us: float | None = None
     busy: float | None = None
+    stages: dict[str, float] = {}
+    timed: int = 0
+    queue_us: float | None = None
+    audit: Audit | None = None
+
+    @property
+    def steps(self) -> tuple[tuple[str, float], ...]:
+        """(step, mean microseconds) in the order of a request.
+
+        Without the router's own timing only models and the rest are known.
+        """
+        queue = [("queue", self.queue_us)] if self.queue_us is not None else []
+        if self.stages:
+            return (*queue, *((name, self.stages[name]) for name in STAGES))
+        return (*queue, ("infer", self.infer_us), ("rest", self.rest_us))
 
 
 def parse_metrics(text: str) -> Counters:
@@ -96,23 +120,40 @@ def read_server(target: Target, request: bytes) -> Reading | None:
     return Reading(counters, {pid: cpu_seconds(pid) for pid in pids})
 
 
-def difference(before: Reading | None, after: Reading | None) -> ServerSide | None:
-    """What happened between two readings; None when nothing was counted."""
+def total(counters: Counters, name: str) -> float:
+    """A metric summed over its labels."""
+    return sum(value for (n, _), value in counters.items() if n == name)
+
+
+def difference(
+    before: Reading | None,
+    after: Reading | None,
+    *,
+    busy: float | None = None,
+    audit: Audit | None = None,
+) -> ServerSide | None:
+    """What happened between two readings; None when nothing was counted.
+
+    Args:
+        before: at the beginning.
+        after: at the end.
+        busy: share of a core that the router's busiest process used in between.
+        audit: the evidence's way in between.
+    """
     if before is None or after is None:
         return None
     grown = {key: value - before.counters.get(key, 0.0) for key, value in after.counters.items()}
     spent = [after.cpu_s[pid] - before.cpu_s.get(pid, 0.0) for pid in after.cpu_s]
 
-    def total(name: str) -> float:
-        return sum(value for (n, _), value in grown.items() if n == name)
-
-    requests = total(_REQUESTS + "_count")
+    requests = total(grown, _REQUESTS + "_count")
     if requests <= 0:
         return None
     models = _by_label(grown, _ROUTES, "model")
     infer = _by_label(grown, _INFER, "model")
-    router_us = total(_REQUESTS + "_sum") / requests * 1e6
-    infer_us = total(_INFER) / requests * 1e6
+    router_us = total(grown, _REQUESTS + "_sum") / requests * 1e6
+    infer_us = total(grown, _INFER) / requests * 1e6
+    timed = total(grown, _SAMPLES)
+    spans = _by_label(grown, _STAGE, "stage")
     return ServerSide(
         requests=int(requests),
         router_us=router_us,
@@ -125,8 +166,12 @@ def difference(before: Reading | None, after: Reading | None) -> ServerSide | No
             if models.get(name, 0) > 0
         },
         rules={name: int(n) for name, n in _by_label(grown, _ROUTES, "rule").items() if n > 0},
-        audit_records=int(total(_RECORDS)),
+        audit_records=int(total(grown, _RECORDS)),
         cpu_us=sum(spent) / requests * 1e6 if spent else None,
+        busy=busy,
+        stages={name: spans.get(name, 0.0) / timed * 1e6 for name in STAGES} if timed > 0 else {},
+        timed=int(timed),
+        audit=audit,
     )
 
 

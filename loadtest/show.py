@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from loadtest.environment import Environment
+    from loadtest.resources import Binding
     from loadtest.serverside import ServerSide
     from loadtest.statistics import Figures
     from loadtest.summary import Summary
@@ -52,6 +53,8 @@ def render(summary: Summary) -> RenderableType:
     parts.append(_timeline(summary))
     if summary.server is not None:
         parts.append(_server(summary.server))
+    if summary.binding is not None and summary.binding.uses:
+        parts.append(_binding(summary.binding))
     parts.append(_made_on(summary.environment))
     parts.append(_verdict(summary))
     label = " LOCAL" if summary.local else ""
@@ -120,14 +123,41 @@ def _endpoints(endpoints: dict[str, Figures]) -> Table:
     return table
 
 
+def server_lines(server: ServerSide) -> list[str]:
+    """Where the time of a request went, in lines of text."""
+    rows = max(sum(server.models.values()), 1)
+    shares = ", ".join(f"{name or 'refused'} {n / rows:.0%}" for name, n in server.models.items())
+    cpu = "" if server.cpu_us is None else f", processor {server.cpu_us:.1f} us per request"
+    timed = f"mean of {server.timed:,} timed requests" if server.timed else "mean per request"
+    steps = "   ".join(f"{name} {us:,.1f}" for name, us in server.steps)
+    lines = [f"server us {steps}   ({timed}{cpu})", f"routes    {shares}"]
+    if server.audit is not None and server.audit.lag_s:
+        lag = server.audit.lag_s
+        lines.append(
+            f"audit     {server.audit.kept_per_s:,.0f} records/s kept, "
+            f"{server.audit.shipped_per_s:,.0f}/s reached the database; "
+            f"lag up to {max(lag):.1f} s, {lag[-1]:.1f} s at the end"
+        )
+    return lines
+
+
 def _server(server: ServerSide) -> Text:
-    total = max(sum(server.models.values()), 1)
-    shares = ", ".join(f"{name} {n / total:.0%}" for name, n in server.models.items())
-    cpu = f"   server CPU {server.cpu_us:.1f} us" if server.cpu_us is not None else ""
-    return Text(
-        f"in the router {server.router_us:.1f} us per request: models {server.infer_us:.1f} us, "
-        f"decode, route, audit and encode {server.rest_us:.1f} us{cpu}\nroutes    {shares}"
-    )
+    text = Text("\n".join(server_lines(server)))
+    if server.audit is not None and server.audit.behind_per_s:
+        text.append(
+            f"\nthe evidence fell behind by {server.audit.behind_per_s:,.0f} records/s: the spool "
+            "fills while this load lasts", style="yellow",
+        )  # fmt: skip
+    return text
+
+
+def _binding(binding: Binding) -> Text:
+    text = Text(f"fullest   {binding.words}\n")
+    text.append("cores     ")
+    text.append(", ".join(f"{use.name} {use.cores:.2f}" for use in binding.uses))
+    if binding.machine_cores is not None:
+        text.append(f"; all of this machine {binding.machine_cores:.2f}")
+    return text
 
 
 def _timeline(summary: Summary) -> Text:

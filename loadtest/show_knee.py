@@ -25,16 +25,37 @@ def show_probe(probe: Probe) -> str:
     )
 
 
+def _fullest(probe: Probe) -> str:
+    """The busiest process of a probe."""
+    uses = probe.binding.uses if probe.binding else ()
+    if not uses:
+        return "-"
+    top = max(uses, key=lambda use: use.busiest)
+    return f"{top.name} {top.busiest:.0%}"
+
+
 def show_knee(knee: Knee) -> None:
     """The curve and the answer."""
     console = wide_console()
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    for name in ("rate/s", "good/s", "p50", "p99", "certified", "p99.9", ""):
-        table.add_column(name, justify="right" if name else "left")
+    for name in (
+        "rate/s",
+        "good/s",
+        "p50",
+        "p99",
+        "certified",
+        "CPU us",
+        "audit lag",
+        "fullest",
+        "",
+    ):
+        table.add_column(name, justify="left" if name in {"", "fullest"} else "right")
     for probe in sorted(knee.probes, key=lambda probe: probe.rate):
         table.add_row(
             f"{probe.rate:,.0f}", f"{probe.good_rate:,.0f}", show_time(probe.p50_us),
-            show_time(probe.p99_us), show_time(probe.p99_bound_us), show_time(probe.p999_us),
+            show_time(probe.p99_us), show_time(probe.p99_bound_us),
+            "-" if probe.cpu_us is None else f"{probe.cpu_us:.0f}",
+            "-" if probe.lag_s is None else f"{probe.lag_s:.1f} s", _fullest(probe),
             Text("holds", style="green") if probe.holds else Text("fails", style="red"),
         )  # fmt: skip
     answer = Text()
@@ -44,8 +65,14 @@ def show_knee(knee: Knee) -> None:
         f"for {', '.join(knee.thresholds)}\n",
         style="bold",
     )
-    if knee.binding:
-        answer.append(f"binding resource: {knee.binding}\n")
+    if knee.binding is not None:
+        answer.append(f"binding resource: {knee.binding.resource}", style="bold")
+        answer.append(f" - {knee.binding.words}\n")
+    if knee.kept_up is not None and knee.kept_up < knee.rate:
+        answer.append(
+            f"the evidence keeps up only to {knee.kept_up:,.0f}/s: above it the spool fills while "
+            "the load lasts\n", style="yellow",
+        )  # fmt: skip
     if knee.note:
         answer.append(f"{knee.note}\n", style="yellow")
     if not knee.monotone:

@@ -37,6 +37,8 @@ def show_capacity(c: Capacity) -> None:
         f"audit               {c.rows_per_s:,.0f} rows/s into Postgres at the peak; a node's spool "
         f"lasts {c.spool_hours:,.1f} h without it\n"
     )
+    for words in c.binding:
+        text.append(f"gave out on a node  {words}\n")
     for note in c.notes:
         text.append(f"{note}\n", style="yellow")
     wide_console().print(Panel(text, title="interlock loadtest plan"))

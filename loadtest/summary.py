@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from loadtest import record
 from loadtest.environment import Environment, read_environment, shared_cores
+from loadtest.resources import Binding
 from loadtest.serverside import ServerSide
 from loadtest.statistics import NO_LATENCY, Figures, Window, measure, windows
 from loadtest.thresholds import Judgement, judge, parse_threshold
@@ -37,6 +38,7 @@ class Summary(Struct, frozen=True):
         thresholds: each with its verdict.
         exit_status: 0 pass, 99 threshold failed, 3 invalid, 130 interrupted.
         server: the router's own counters over the run, warm-up included.
+        binding: the resource that was full during it, or the busiest.
     """
 
     figures: Figures
@@ -58,12 +60,11 @@ class Summary(Struct, frozen=True):
     interrupted: bool
     exit_status: int
     server: ServerSide | None = None
+    binding: Binding | None = None
     format: Literal["interlock/loadtest/v1"] = "interlock/loadtest/v1"
 
 
-def summarise(
-    plan: Plan, raw: Raw, ceiling: float | None = None, server: ServerSide | None = None
-) -> Summary:
+def summarise(plan: Plan, raw: Raw, ceiling: float | None = None) -> Summary:
     """Judge a run."""
     load = plan.load
     begin = raw.start_ns + int(load.warmup_s * 1e9)
@@ -105,8 +106,19 @@ def summarise(
         connections=sum(r.most_inflight for r in raw.reports),
         interrupted=raw.interrupted,
         exit_status=_status(raw.interrupted, reasons, judged),
-        server=server,
     )
+
+
+def with_server(summary: Summary, raw: Raw, server: ServerSide | None, binding: Binding) -> Summary:
+    """The same summary with the server's side; what clients waited beyond its steps is queue."""
+    if server is not None:
+        ended = raw.records.take(~np.isin(raw.records.outcome, NO_LATENCY))
+        sent = ended.take(ended.sent > 0)
+        if len(sent):
+            waited = float(np.mean(sent.last - sent.sent)) / 1e3
+            inside = sum(server.stages.values()) or server.router_us
+            server = msgspec.structs.replace(server, queue_us=max(waited - inside, 0.0))
+    return msgspec.structs.replace(summary, server=server, binding=binding)
 
 
 def _judge(

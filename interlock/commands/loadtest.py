@@ -113,6 +113,7 @@ def run(**flags: Any) -> None:
         outcome = run_plan(
             made, ceiling=ceiling, watch=watch, token=flags["token"].encode(),
             agents=tuple(parse_agent(text) for text in flags["agents"]),
+            services=find_services(find_home(flags["home"])),
         )  # fmt: skip
     if flags["out"] is not None:
         write_run(outcome, flags["out"])

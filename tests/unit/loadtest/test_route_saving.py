@@ -90,7 +90,7 @@ def test_costs_of_an_idle_router_are_told():
 def test_without_counters_only_the_models_are_counted_and_that_is_told():
     found = costs_of(None, "router", {"small": 3.0}, {"small", "large"})
     assert (found.models, found.rest_us) == ({"small": 3.0}, 0.0)
-    assert "left out" in found.notes[0]
+    assert "not HTTP" in found.notes[0]
 
 
 def test_rows_of_the_evidence_become_a_mix_over_versions_and_releases():
