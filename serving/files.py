@@ -20,8 +20,5 @@ def sync_folder(folder: Path) -> None:
 
 def file_digest(path: Path) -> str:
     """``sha256:<hex>`` of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(READ_BYTES):
-            digest.update(chunk)
-    return "sha256:" + digest.hexdigest()
+    with path.open("rb", buffering=0) as file:  # into one buffer, without a new one per piece
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()

@@ -54,6 +54,7 @@ class Messages:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._wanted = _PREFIX
         self.ended = False
 
     def feed(self, chunk: bytes) -> Iterator[Message]:
@@ -81,7 +82,7 @@ class Messages:
 
     def _next(self) -> Message | None:
         buffer = self._buffer
-        if len(buffer) < _PREFIX:
+        if len(buffer) < self._wanted:  # its metadata is read when it begins and when it is whole
             return None
         mark, size = struct.unpack_from("<Ii", buffer)
         if mark != CONTINUATION:
@@ -92,6 +93,7 @@ class Messages:
         if not 0 < size <= MAX_METADATA:
             raise TooLargeError(f"expected at most {MAX_METADATA} bytes of metadata, got {size}")
         if len(buffer) < _PREFIX + size:
+            self._wanted = _PREFIX + size
             return None
         try:
             kind, body, dictionary, delta = _read(bytes(buffer[_PREFIX : _PREFIX + size]))
@@ -104,9 +106,11 @@ class Messages:
             )
         whole = _PREFIX + size + body
         if len(buffer) < whole:
+            self._wanted = whole
             return None
-        raw = bytes(buffer[:whole])
+        raw = bytes(memoryview(buffer)[:whole])
         del buffer[:whole]
+        self._wanted = _PREFIX
         return Message(kind, raw, dictionary, delta)
 
 
