@@ -1,4 +1,4 @@
-"""Commands on results: ``plan``, ``compare`` and ``report``."""
+"""Commands on results: ``plan`` and ``report``."""
 
 from __future__ import annotations
 
@@ -11,17 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loadtest.errors import LoadTestError
-from loadtest.flags import build_plan, parse_seconds, target_options
 from loadtest.plan import parse_target
 from loadtest.stack import find_demo_key, find_home, find_url
 
 if TYPE_CHECKING:
     from loadtest.capacity import Demand
-    from loadtest.compare import Comparison
     from loadtest.mix import RouteMix
     from loadtest.routesaving import Source
     from loadtest.serverside import ServerSide
-    from loadtest.summary import Summary
 
 _PATH = click.Path(path_type=Path)
 Database = Callable[[str | None], str | None]
@@ -142,66 +139,6 @@ def _mix(
             hint="name the stack's --home, or give --records FILE or --run DIR",
         )  # fmt: skip
     return mix_of_run(server, why), {}
-
-
-@click.command()
-@target_options
-@click.argument("results", nargs=-1, type=_PATH)
-@click.option("--against", help="URL of the candidate: run both sides in turn (A B B A ...).")
-@click.option("--runs", type=click.IntRange(1, 100), default=5, show_default=True,
-              help="Per side, with --against.")  # fmt: skip
-@click.option("--rate", type=float, default=100.0, show_default=True)
-@click.option("--duration", default="10s", callback=parse_seconds, show_default=True)
-@click.option("--warmup", default="2s", callback=parse_seconds, show_default=True)
-@click.option("--margin", type=click.FloatRange(0.001, 1), default=0.03, show_default=True,
-              help="Ratios within it count as equal.")  # fmt: skip
-@click.option("--force", is_flag=True, help="Compare although machines or plans differ.")
-@click.option("--json", "as_json", is_flag=True)
-def compare(**flags: Any) -> None:
-    """Is the second side better, worse or equal? Two folders of runs, or two live targets.
-
-    Exit status: 0 better or equivalent, 4 worse, 5 inconclusive.
-    """
-    from loadtest.compare import compare_runs
-    from loadtest.results import read_summaries
-    from loadtest.show_planning import show_comparison
-
-    if flags["against"]:
-        a, b = _interleaved(flags)
-    elif len(flags["results"]) == 2:
-        a, b = (read_summaries(path) for path in flags["results"])
-    else:
-        raise click.UsageError("give two folders of runs, or --against URL")
-    found: Comparison = compare_runs(a, b, margin=flags["margin"], force=flags["force"])
-    if flags["as_json"]:
-        _print_json(found)
-    else:
-        show_comparison(found)
-    sys.exit({"worse": 4, "inconclusive": 5}.get(found.verdict, 0))
-
-
-def _interleaved(flags: dict[str, Any]) -> tuple[list[Summary], list[Summary]]:
-    """Runs of both targets in the order A B B A A B ..., so that drift hits both alike."""
-    from loadtest.plan import Load
-    from loadtest.run import run
-    from loadtest.schedule import constant
-
-    sides: dict[str, list[Summary]] = {"a": [], "b": []}
-    urls = {
-        "a": flags["urls"] or (find_url(find_home(flags["home"])),),
-        "b": (flags["against"],),
-    }
-    order = [side for k in range(flags["runs"]) for side in ("ab" if k % 2 == 0 else "ba")]
-    for number, side in enumerate(order, 1):
-        load = Load(constant(flags["rate"], flags["duration"]), warmup_s=flags["warmup"],
-                    seed=(number + 1) // 2)  # fmt: skip
-        made = build_plan(load, (), {**flags, "urls": urls[side]})
-        click.echo(f"run {number} of {len(order)}: {side} {urls[side][0]}", err=True)
-        outcome = run(made)
-        if outcome.summary.interrupted:
-            sys.exit(130)
-        sides[side].append(outcome.summary)
-    return sides["a"], sides["b"]
 
 
 @click.command()

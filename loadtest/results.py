@@ -46,6 +46,13 @@ def read_knee(path: Path) -> Knee:
     return _read(path / "knee.json" if path.is_dir() else path, Knee)
 
 
+def read_knees(path: Path) -> list[Knee]:
+    """Every knee under a folder, or the one in a file; none where there are only runs."""
+    if path.is_file():
+        return [read_knee(path)] if path.name == "knee.json" else []
+    return [read_knee(file) for file in sorted(path.rglob("knee.json"))]
+
+
 def read_records(folder: Path, summary: Summary) -> tuple[Records, int]:
     """Records of a stored run's measured part, and the monotonic nanosecond where it begins."""
     with np.load(folder / "records.npz", allow_pickle=False) as file:

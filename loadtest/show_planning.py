@@ -1,4 +1,4 @@
-"""Capacity, savings and comparisons in the terminal."""
+"""Capacity and savings in the terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from loadtest.show import wide_console
 
 if TYPE_CHECKING:
     from loadtest.capacity import Capacity
-    from loadtest.compare import Comparison
     from loadtest.routesaving import RouteSaving
 
 
@@ -94,24 +93,3 @@ def show_saving(saving: RouteSaving) -> None:
     wide_console().print(
         Panel(Group(table, Text(), totals, text), title="interlock loadtest plan --by-route")
     )
-
-
-def show_comparison(found: Comparison) -> None:
-    """Every figure with its interval and the overall verdict."""
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    for name in ("figure", "a", "b", "b / a", "95% interval", "verdict"):
-        table.add_column(name, justify="left" if name in {"figure", "verdict"} else "right")
-    styles = {"better": "green", "worse": "red", "equivalent": "", "inconclusive": "yellow"}
-    for f in found.figures:
-        word = f.verdict + (f" (about {f.more_runs} more runs per side)" if f.more_runs else "")
-        table.add_row(
-            f.name, f"{f.a:,.1f}", f"{f.b:,.1f}", f"{f.ratio:.3f}", f"{f.low:.3f} - {f.high:.3f}",
-            Text(word, style=styles[f.verdict]),
-        )  # fmt: skip
-    end = Text(
-        f"{found.verdict}: {found.runs_a} against {found.runs_b} runs, "
-        f"equal within {found.margin:.0%}",
-        style="bold " + styles[found.verdict],
-    )
-    notes = Text("".join(f"\n{note}" for note in found.notes), style="yellow")
-    wide_console().print(Panel(Group(table, end, notes), title="interlock loadtest compare"))

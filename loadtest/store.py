@@ -12,6 +12,7 @@ from loadtest.summary import encode
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from loadtest.compare import Comparison
     from loadtest.knee import Knee
     from loadtest.run import Outcome
 
@@ -36,3 +37,14 @@ def write_knee(knee: Knee, folder: Path) -> None:
     document = msgspec.json.format(msgspec.json.encode(knee), indent=2)
     (folder / "knee.json").write_bytes(document + b"\n")
     plot_knee(knee, folder / "knee.png")
+
+
+def write_comparison(found: Comparison, folder: Path) -> None:
+    """Write ``compare.json``, ``compare.md`` and ``compare.png``."""
+    from loadtest.show_compare import markdown_comparison, plot_comparison
+
+    folder.mkdir(parents=True, exist_ok=True)
+    document = msgspec.json.format(msgspec.json.encode(found), indent=2)
+    (folder / "compare.json").write_bytes(document + b"\n")
+    (folder / "compare.md").write_text(markdown_comparison(found), encoding="utf-8")
+    plot_comparison(found, folder / "compare.png")

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
+from loadtest.comparing import compare
 from loadtest.flags import build_plan, parse_seconds, target_options
-from loadtest.planning import compare, plan, report
+from loadtest.planning import plan, report
 from loadtest.stack import find_home, find_services
 
 PROFILES = ("constant", "ramp", "step", "spike", "soak", "onoff")

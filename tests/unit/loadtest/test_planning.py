@@ -3,7 +3,6 @@ import numpy as np
 import pytest
 
 from loadtest.capacity import Demand, lower_end, plan_capacity
-from loadtest.compare import compare_values, overall
 from loadtest.errors import LoadTestError
 from loadtest.knee import Knee
 from loadtest.report import hgrm_report
@@ -58,43 +57,6 @@ def test_counted_rate_is_the_lower_end_of_repeated_searches():
     assert lower_end([100.0, 90.0]) == 90.0
     low = lower_end([100.0, 101.0, 99.0, 100.5, 99.5])
     assert 98.0 < low < 99.1
-
-
-RNG = np.random.default_rng(3)
-
-
-def runs(middle, spread, count=9):
-    return (middle * (1 + spread * RNG.standard_normal(count))).tolist()
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "verdict"),
-    [
-        (runs(100, 0.005), runs(100, 0.005), "equivalent"),
-        (runs(100, 0.01), runs(130, 0.01), "worse"),
-        (runs(100, 0.01), runs(70, 0.01), "better"),
-        (runs(100, 0.3), runs(100, 0.3), "inconclusive"),
-        ([100.0], [200.0], "inconclusive"),
-        (runs(100, 0.005), runs(101, 0.005), "equivalent"),
-    ],
-)
-def test_verdict_follows_the_interval_of_the_ratio(a, b, verdict):
-    found = compare_values("p99", a, b)
-    assert found.verdict == verdict
-    assert (found.more_runs > 0) == (verdict == "inconclusive")
-
-
-def test_more_is_better_for_rates():
-    assert compare_values("rate", [100.0] * 5, [120.0] * 5, higher_is_better=True).verdict == (
-        "better"
-    )
-
-
-def test_overall_verdict_is_the_worst_that_decides():
-    assert overall(["better", "worse", "equivalent"]) == "worse"
-    assert overall(["better", "inconclusive"]) == "inconclusive"
-    assert overall(["better", "equivalent"]) == "better"
-    assert overall([]) == "inconclusive"
 
 
 METRICS = """\
