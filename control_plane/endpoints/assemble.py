@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from compiler.errors import AppError, Problem, ProblemsError
 from compiler.rules.finding import Finding
+from compiler.rules.parse_consequent import consequent_names
 from compiler.rules.pipeline import compile_rules
 from compiler.schema import FeatureMap, OutputSchema, merge_features
 from control_plane.db import sql
@@ -43,6 +44,8 @@ class Parts(Struct):
     features: FeatureMap = {}
     output: OutputSchema | None = None
     models: tuple[ModelRef, ...] = ()
+    routes: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Rule id and the models it may lead to, none for a refusal."""
 
     @property
     def errors(self) -> list[Finding]:
@@ -143,7 +146,8 @@ def _compile(
         for name in rules.models()
         if name in manifests
     )
-    return Parts(found, features, output, refs)
+    routes = tuple(zip(rules.ids, map(consequent_names, rules.consequents), strict=True))
+    return Parts(found, features, output, refs, routes)
 
 
 def _output(

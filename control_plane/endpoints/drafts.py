@@ -10,6 +10,7 @@ from control_plane import adminlog
 from control_plane.db import sql
 from control_plane.db.pool import Connection
 from control_plane.endpoints.assemble import Parts, against_live, assemble
+from control_plane.endpoints.cost import cost_findings
 from control_plane.endpoints.schemas import (
     Draft,
     DraftView,
@@ -151,10 +152,12 @@ def parse_revision(if_match: str | None) -> int:
 
 
 async def check_draft(connection: Connection, endpoint: str) -> tuple[DraftView, Parts]:
-    """The newest draft, compiled and analysed, with the contract check."""
+    """The newest draft, compiled and analysed, with the contract check and the gate of cost."""
     view = await read_draft(connection, endpoint)
     parts = await assemble(connection, view.draft)
     parts.findings.extend(await against_live(connection, endpoint, view.draft, parts))
+    slo = (await find_endpoint(connection, endpoint))["slo"]
+    parts.findings.extend(await cost_findings(connection, slo, parts.routes, parts.models))
     return view, parts
 
 

@@ -202,3 +202,29 @@ SELECT id, received_at, features, context FROM (
   ORDER BY id DESC LIMIT 50000
 ) newest
 WHERE endpoint = $1 AND status = 200 AND part IS NULL LIMIT $2;
+
+-- name: measured_costs
+-- Per package the figure that counts: of the nodes that hold it now, else of its newest
+-- validation, else of the job that built it.
+SELECT DISTINCT ON (package) package, us, by FROM (
+  SELECT package, min(us) AS us, 0 AS rank, max(at) AS at,
+         format('node %s, which holds it,', node) AS by
+  FROM (
+    SELECT w.node, w.seen_at AS at, held->>'package' AS package, (held->>'cost_us')::float8 AS us
+    FROM node_workers w, jsonb_path_query(w.loaded, '$[*].models[*]') AS held
+    WHERE w.seen_at > clock_timestamp() - interval '10 minutes'
+      AND held->>'package' = ANY ($1::text[]) AND jsonb_typeof(held->'cost_us') = 'number'
+  ) workers GROUP BY package, node
+  UNION ALL
+  SELECT p.digest, (v.summary->>'cost_us')::float8, 1, v.finished_at,
+         format('validation %s', v.number)
+  FROM model_packages p
+  JOIN validations v ON (v.model, v.version, v.package) = (p.model, p.version, p.digest)
+  WHERE p.digest = ANY ($1::text[]) AND jsonb_typeof(v.summary->'cost_us') = 'number'
+  UNION ALL
+  SELECT p.digest, (convert_from(r.content, 'UTF8')::jsonb->>'cost_us')::float8, 2, r.at,
+         'the job that built it'
+  FROM model_packages p JOIN model_reports r USING (model, version)
+  WHERE p.digest = ANY ($1::text[]) AND r.name = 'cost'
+) known
+ORDER BY package, rank, CASE rank WHEN 0 THEN us END DESC, at DESC;

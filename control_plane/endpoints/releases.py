@@ -107,13 +107,18 @@ async def propose(connection: Connection, endpoint: str, proposal: Proposal, use
         f"{endpoint}/{number}",
         digest=digest(raw),
         waivers=proposal.waivers,
+        waived=[f"{f.code}: {f.message}" for f in parts.errors],
     )
     return release
 
 
 def may_waive(code: str) -> bool:
-    """Whether a finding can be accepted: analysis can, what no router could serve cannot."""
-    return "." not in code
+    """Whether a finding can be accepted: analysis and gates can, what nothing could serve cannot.
+
+    >>> may_waive("unreachable"), may_waive("gate.cost"), may_waive("contract.dropped")
+    (True, True, False)
+    """
+    return "." not in code or code.startswith("gate.")
 
 
 def _reasoned(proposal: Proposal) -> str:

@@ -1,4 +1,4 @@
-"""The validation report that training attaches to a version, as canonical JSON."""
+"""The reports that training attaches to a version, as canonical JSON."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from compiler.models.host import host_class
+from compiler.models.session import RUNTIME_VERSION
 from control_plane.training import metrics
 
 _encoder = msgspec.json.Encoder(order="sorted")
@@ -37,3 +39,21 @@ def validation_report(fitted: Any, built: Any) -> bytes:
         document["calibration"] = metrics.calibration(score, answer)
         document["roc"] = metrics.roc_points(score, answer)
     return _encoder.encode(document)
+
+
+def cost_report(package: str, cost_us: float) -> bytes:
+    """What one row takes, measured by the serving engine where the package was built.
+
+    Args:
+        package: digest.
+        cost_us: a cautious figure, see :mod:`serving.cost`.
+    """
+    return _encoder.encode(
+        {
+            "format": "interlock/cost/v1",
+            "package": package,
+            "cost_us": round(cost_us, 2),
+            "host": host_class(),
+            "runtime": RUNTIME_VERSION,
+        }
+    )

@@ -64,9 +64,9 @@ async def run(task: Task) -> dict[str, Any]:
         found = await search(task, order, loaded, split)
         recipe = found.recipe
     fitted = fit_recipe(task, order, recipe, loaded, split)
-    built, document = package(task, fitted, await contributors(task))
+    built, document, cost_us = package(task, fitted, await contributors(task))
     task.progress(0.96, "registering")
-    await register(task, fitted, built, document)
+    await register(task, fitted, built, document, cost_us)
     task.note(f"package {built.digest}")
     return {
         "run": str(order.run),
@@ -207,8 +207,10 @@ async def contributors(task: Task) -> tuple[str, ...]:
     return (task.claim.created_by,) if owner is None else (task.claim.created_by, owner)
 
 
-def package(task: Task, fitted: Fitted, people: tuple[str, ...]) -> tuple[Any, bytes]:
-    """Build, sign and publish the package; answers what was built and its manifest's bytes.
+def package(task: Task, fitted: Fitted, people: tuple[str, ...]) -> tuple[Any, bytes, float]:
+    """Build, sign and publish the package; what was built, its manifest's bytes, and its cost.
+
+    The cost is what the serving engine measures for one row, in microseconds.
 
     Args:
         task: the job.
@@ -223,6 +225,7 @@ def package(task: Task, fitted: Fitted, people: tuple[str, ...]) -> tuple[Any, b
     from compiler.models.build import build_package
     from compiler.package import MANIFEST, sign_package
     from compiler.signing import KeyPair
+    from serving.engine import Engine
     from serving.store import ArtifactStore
 
     order, loaded, train = fitted.order, fitted.loaded, fitted.split.train
@@ -251,35 +254,37 @@ def package(task: Task, fitted: Fitted, people: tuple[str, ...]) -> tuple[Any, b
         )
         task.progress(0.92, "signing and publishing")
         sign_package(built.path, KeyPair.load(Path(task.order.builder_key)))
+        cost_us = Engine.load(built.path, expected_digest=built.digest).cost_us
+        task.note(f"one row takes {cost_us:.1f} us")
         ArtifactStore.open(task.order.artifact_store).publish(built.path)
-        return built, (built.path / MANIFEST).read_bytes()
+        return built, (built.path / MANIFEST).read_bytes(), cost_us
     finally:
         shutil.rmtree(out, ignore_errors=True)
 
 
-async def register(task: Task, fitted: Fitted, built: Any, document: bytes) -> None:
+async def register(task: Task, fitted: Fitted, built: Any, document: bytes, cost_us: float) -> None:
     """Make the version known with its reports, in one transaction that this attempt owns.
 
     Raises:
         JobLostError: another worker has the job; nothing is written.
     """
     from control_plane.registry import service as registry
-    from control_plane.training.report import validation_report
+    from control_plane.training.report import cost_report, validation_report
 
     order = fitted.order
-    report = validation_report(fitted, built)
+    reports = {
+        "validation": validation_report(fitted, built),
+        "cost": cost_report(built.digest, cost_us),
+    }
     async with task.transaction() as connection:
         await registry.register_package(
             connection, order.model, order.version, built.digest, document, order.run
         )
-        await registry.add_report(
-            connection,
-            order.model,
-            order.version,
-            "validation",
-            media_type="application/json",
-            content=report,
-        )
+        for name, content in reports.items():
+            await registry.add_report(
+                connection, order.model, order.version, name,
+                media_type=registry.JSON, content=content,
+            )  # fmt: skip
         await store.finish_run(
             connection,
             order.run,

@@ -23,6 +23,7 @@ class Gates(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True)
         max_score_psi: drift of the score against the training rows.
         max_feature_psi: drift of any feature that has enough rows.
         min_air: lowest adverse impact ratio of any protected attribute.
+        max_cost_us: what one row takes, measured by the serving engine.
     """
 
     min_roc_auc: float | None = None
@@ -32,6 +33,7 @@ class Gates(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True)
     max_score_psi: float | None = None
     max_feature_psi: float | None = None
     min_air: float | None = None
+    max_cost_us: float | None = None
 
 
 class GateResult(Struct, frozen=True):

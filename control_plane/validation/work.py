@@ -56,6 +56,7 @@ async def run(task: Task) -> dict[str, Any]:
         subject, lambda share: task.progress(0.8 + 0.12 * share, "explanations")
     )
     figures = reports.figures(documents)
+    figures["cost_us"] = round(subject.model.cost_us, 2)
     async with task.pool.connection() as connection:
         gates = judge(await store.gates(connection, order.model), figures)
     task.progress(0.94, "writing the reports")

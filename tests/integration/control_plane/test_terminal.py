@@ -78,9 +78,11 @@ async def test_four_people_bring_a_release_into_service(
     line = f"endpoints draft credit --rules {rules} --decisions {decisions} --model quick=1"
     assert "revision" in await terminal("manager", line)
     assert await refusal(terminal("second", line + " --revision 0")) == "draft.stale"
-    await terminal("manager", "endpoints check credit")
+    assert "gate.cost_unknown" in await terminal("manager", "endpoints check credit", exits=1)
     await terminal("manager", "endpoints diff credit")
-    await terminal("manager", "releases propose credit --justification", "the first one")
+    line, words = "releases propose credit --justification", "the first one"
+    assert await refusal(terminal("manager", line, words)) == "release.findings"
+    await terminal("manager", line, words, "--waive", "gate.cost_unknown")
     for line, code in (
         ("releases activate credit/1", "release.not_approved"),
         ("releases approve credit/1", "approval.own_edit"),

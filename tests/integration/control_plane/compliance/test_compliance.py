@@ -127,7 +127,9 @@ async def test_approval_waits_for_a_score_without_open_mandatory_sections(staff,
     assert (await approve(mia)).code == "approval.compliance_unscored"
     found = await dan.post(f"{PATH}/compliance/score")
     assert (found["status"], found["mandatory"]) == ("fail", 8)
-    assert (await approve(mia)).code == "approval.compliance_open"
+    refused = await approve(mia)
+    assert refused.code == "approval.compliance_open"
+    assert "S7 Explainability and reasons (0.0 of 100)" in refused.body["detail"], refused.raw
     await answer_all(dan, cora)
     assert (await approve(mia)).code == "approval.compliance_unscored"
     found = await dan.post(f"{PATH}/compliance/score")

@@ -123,7 +123,9 @@ async def test_training_snapshot_is_judged_by_its_held_out_rows_in_four_reports(
     assert {"predictions-1", "fairness-1", "drift-1", "explanations-1", "page-1"} <= names
 
 
-async def test_shifted_snapshot_alerts_on_the_feature_that_moved(dan, credit_csv):
+async def test_shifted_snapshot_alerts_on_the_feature_that_moved_and_its_gate_refuses_by_name(
+    dan, staff, credit_csv
+):
     lines = credit_csv.decode().splitlines()
     head = lines[0].split(",").index("duration_in_month")
     import csv
@@ -136,8 +138,17 @@ async def test_shifted_snapshot_alerts_on_the_feature_that_moved(dan, credit_csv
     csv.writer(text).writerows(rows)
     body = text.getvalue().encode()
     made = await dan.post("/datasets/german_credit/snapshots", body, content_type="text/csv")
+    mia, path = staff["manager"], "/models/quick/versions/1"
+    await mia.call("PUT", "/models/quick/gates", {"max_feature_psi": 0.2, "max_rmse": 1.0})
     done = await validate(dan, snapshot=made["snapshot"])
     assert done["state"] == "succeeded", done
+    await dan.post(f"{path}/submit")
+    refused = await approve(mia, path)
+    assert (refused.status, refused.code) == (409, "approval.gate_breached")
+    psi = done["summary"]["feature_psi"]
+    assert psi > 0.2
+    for part in (f"max_feature_psi 0.2 (found {psi})", "max_rmse 1.0 (found no figure)"):
+        assert part in refused.body["detail"]
     drift = (await report(dan, done, "drift")).body["features"]
     status = {f["feature"]: f["status"] for f in drift}
     assert status["duration_in_month"] == "alert"
@@ -154,16 +165,22 @@ async def test_gates_block_approval_until_they_are_validated_and_held(dan, staff
     odd = {"model": "quick", "version": 1, "threshold": 1.5}
     assert (await dan.call("POST", "/validations", odd)).code == "validation.threshold"
     assert (await dan.call("POST", "/validations", odd | {"version": 9})).status in (404, 422)
-    answer = await mia.call("PUT", "/models/quick/gates", {"min_roc_auc": 0.99})
+    wanted = {"min_roc_auc": 0.99, "min_accuracy": 0.1, "max_cost_us": 0.001}
+    answer = await mia.call("PUT", "/models/quick/gates", wanted)
     assert answer.status == 200, answer.raw
     await dan.post(f"{path}/submit")
     refused = await approve(mia, path)
     assert (refused.status, refused.code) == (409, "approval.not_validated")
     done = await validate(dan)
     assert done["breached"] is True
-    assert done["gates"][0]["held"] is False
+    assert [g["gate"] for g in done["gates"] if not g["held"]] == ["min_roc_auc", "max_cost_us"]
     refused = await approve(mia, path)
     assert (refused.status, refused.code) == (409, "approval.gate_breached")
+    found = done["summary"]
+    for name, limit in (("roc_auc", "min_roc_auc 0.99"), ("cost_us", "max_cost_us 0.001")):
+        assert f"{limit} (found {found[name]})" in refused.body["detail"]
+    assert "min_accuracy" not in refused.body["detail"]
+    assert (await mia.get(path))["state"] == "submitted"
     await mia.call("PUT", "/models/quick/gates", {"min_roc_auc": 0.5})
     refused = await approve(mia, path)
     assert refused.code == "approval.not_validated"
