@@ -83,13 +83,17 @@ def _gates(gates: list[dict[str, Any]]) -> str:
 
 def _predictions(report: dict[str, Any]) -> str:
     figures = report["metrics"]
-    intervals = figures.get("intervals", {})
+    intervals, baseline = figures.get("intervals", {}), report["baseline"]
     rows = [
-        (name, value, *intervals.get(name, (None, None)))
+        (name, value, *intervals.get(name, (None, None)), baseline["metrics"].get(name))
         for name, value in figures.items()
         if isinstance(value, float)
     ]
-    parts = ["<h2>Predictions</h2>", _table(("figure", "value", "95% from", "to"), rows)]
+    parts = [
+        "<h2>Predictions</h2>",
+        _table(("figure", "value", "95% from", "to", "baseline"), rows),
+        f'<p class="m">Baseline: {escape(baseline["which"])}.</p>',
+    ]
     charts = []
     if "roc" in report:
         charts += [

@@ -42,6 +42,12 @@ WHERE validation = $1 ORDER BY name
 -- name: report
 SELECT media_type, content FROM validation_reports WHERE validation = $1 AND name = $2
 
+-- name: baseline
+-- The version of a model that serves now, other than the one at hand.
+SELECT package_digest FROM model_versions
+WHERE model = $1 AND version <> $2 AND state = 'deployed' AND package_digest IS NOT NULL
+ORDER BY version DESC LIMIT 1
+
 -- name: gates
 SELECT gates FROM model_gates WHERE model = $1 ORDER BY id DESC LIMIT 1
 

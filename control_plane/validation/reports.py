@@ -73,6 +73,11 @@ class Subject:
             return np.asarray(self.output[:, place] >= self.threshold)
         return np.asarray(np.argmax(self.output, axis=1) == place)
 
+    def trained_metrics(self) -> dict[str, Any]:
+        """The held-out figures that the version brought from its training."""
+        manifest = msgspec.json.decode((self.folder / "manifest.json").read_bytes())
+        return dict(manifest["metrics"])
+
     def one_score(self, output: NDArray[np.float64]) -> NDArray[np.float64]:
         """The one number per row whose drift is watched."""
         if output.ndim == 1:

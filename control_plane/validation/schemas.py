@@ -24,6 +24,9 @@ class Gates(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True)
         max_feature_psi: drift of any feature that has enough rows.
         min_air: lowest adverse impact ratio of any protected attribute.
         max_cost_us: what one row takes, measured by the serving engine.
+        max_roc_auc_drop, max_accuracy_drop, max_log_loss_rise, max_rmse_rise: worse than the
+            baseline by at most this: the model's version in service on the same rows, else the
+            version's own training.
     """
 
     min_roc_auc: float | None = None
@@ -34,6 +37,10 @@ class Gates(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True)
     max_feature_psi: float | None = None
     min_air: float | None = None
     max_cost_us: float | None = None
+    max_roc_auc_drop: float | None = None
+    max_accuracy_drop: float | None = None
+    max_log_loss_rise: float | None = None
+    max_rmse_rise: float | None = None
 
 
 class GateResult(Struct, frozen=True):

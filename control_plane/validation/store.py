@@ -80,6 +80,12 @@ async def report(connection: Connection, validation: UUID, name: str) -> tuple[s
     return (row["media_type"], row["content"]) if row else None
 
 
+async def baseline(connection: Connection, model: str, version: int) -> str | None:
+    """Package of the model's version that serves now, None when no other one does."""
+    found: str | None = await connection.fetchval(_SQL["baseline"], model, version)
+    return found
+
+
 async def gates(connection: Connection, model: str) -> Gates:
     """The gates of a model; none by default."""
     found = await connection.fetchval(_SQL["gates"], model)

@@ -38,7 +38,7 @@ async def run(task: Task) -> dict[str, Any]:
     """
     order = msgspec.convert(task.payload, Order)
     task.progress(0.01, "loading the model")
-    from control_plane.validation import reports
+    from control_plane.validation import baseline, reports
 
     subject = reports.open_subject(
         SnapshotFiles(task.order.artifact_store), task.order.artifact_store, order
@@ -47,6 +47,12 @@ async def run(task: Task) -> dict[str, Any]:
     subject.score(lambda share: task.progress(0.1 + 0.3 * share, "scoring"), CHUNK_ROWS)
     task.progress(0.45, "predictions")
     documents: dict[str, Any] = {"predictions": reports.predictions(subject)}
+    task.progress(0.55, "baseline")
+    async with task.pool.connection() as connection:
+        serving = await store.baseline(connection, order.model, order.version)
+    before = baseline.baseline_of(subject, serving, task.order.artifact_store, CHUNK_ROWS)
+    worse = baseline.changes(documents["predictions"]["metrics"], before.metrics)
+    documents["predictions"]["baseline"] = msgspec.to_builtins(before) | {"worse_by": worse}
     task.progress(0.6, "fairness")
     documents["fairness"] = reports.fairness_of(subject)
     task.progress(0.7, "drift")
@@ -56,6 +62,7 @@ async def run(task: Task) -> dict[str, Any]:
         subject, lambda share: task.progress(0.8 + 0.12 * share, "explanations")
     )
     figures = reports.figures(documents)
+    figures |= worse
     figures["cost_us"] = round(subject.model.cost_us, 2)
     async with task.pool.connection() as connection:
         gates = judge(await store.gates(connection, order.model), figures)

@@ -187,3 +187,43 @@ async def test_gates_block_approval_until_they_are_validated_and_held(dan, staff
     assert (await validate(dan))["breached"] is False
     answer = await approve(mia, path)
     assert answer.status < 300, answer.raw
+
+
+async def test_a_worse_version_is_refused_by_the_gate_against_the_one_in_service(dan, staff):
+    mia, second = staff["manager"], "/models/quick/versions/2"
+    recipe = {"estimator": "decision_tree", "params": {"max_depth": 1}, "seed": 7}
+    run = await dan.call("POST", "/runs", ORDER | {"recipe": recipe})
+    assert (await follow(dan, f"/runs/{run.body['id']}"))["state"] == "succeeded"
+    alone = await validate(dan, version=2)
+    about = (await report(dan, alone, "predictions")).body["baseline"]
+    assert (about["version"], about["worse_by"]["roc_auc_drop"]) == (None, pytest.approx(0))
+    await into_service(dan, staff)
+    await mia.call("PUT", "/models/quick/gates", {"max_roc_auc_drop": 0.02})
+    done = await validate(dan, version=2)
+    about = (await report(dan, done, "predictions")).body["baseline"]
+    figures = [(await dan.get(f"/models/quick/versions/{v}"))["metrics"]["roc_auc"] for v in (1, 2)]
+    assert about["version"] == 1
+    assert about["metrics"]["roc_auc"] == pytest.approx(figures[0], abs=1e-6)
+    drop = done["summary"]["roc_auc_drop"]
+    assert drop == pytest.approx(figures[0] - figures[1], abs=1e-6)
+    assert "version 1, which serves now" in (await report(dan, done, "page")).raw.decode()
+    await dan.post(f"{second}/submit")
+    refused = await approve(mia, second)
+    assert (refused.status, refused.code) == (409, "approval.gate_breached")
+    assert f"max_roc_auc_drop 0.02 (found {drop})" in refused.body["detail"]
+    assert (await mia.get(second))["state"] == "submitted"
+
+
+async def into_service(dan, staff):
+    """Version 1 of quick, approved, released and live."""
+    mia, path = staff["manager"], "/models/quick/versions/1"
+    await dan.post(f"{path}/submit")
+    assert (await approve(staff["second"], path)).status < 300
+    await mia.post("/endpoints", {"name": "credit"})
+    draft = {"rules": {"text": "IF credit_amount < 0 THEN REJECT 'no' ELSE quick"},
+             "models": {"quick": 1}}  # fmt: skip
+    assert (await mia.call("PUT", "/endpoints/credit/draft", draft, If_Match='"0"')).status == 200
+    body = {"justification": "first", "waivers": ["unreachable"]}
+    release = await mia.post("/endpoints/credit/releases", body)
+    await staff["compliance"].approve(f"/releases/{release['id']}")
+    await mia.post(f"/releases/{release['id']}/activate")
