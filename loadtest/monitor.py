@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from loadtest.plan import Plan
     from loadtest.serverside import Reading, ServerSide
 
+_LAG = "interlock_audit_exposure_seconds"
+_WAITING = "interlock_audit_exposed_records"
 EVERY_S = 1.0
 """Between two looks: a scrape costs the router about a millisecond."""
 
@@ -96,7 +98,7 @@ def audit_of(looks: Sequence[tuple[float, Counters]]) -> Audit | None:
     kept = [
         (at, counters)
         for at, counters in looks
-        if ("interlock_shipper_lag_seconds", ()) in counters
+        if {_LAG, _WAITING} <= {name for name, _ in counters}
     ]
     if len(kept) < 2:
         return None
@@ -108,7 +110,11 @@ def audit_of(looks: Sequence[tuple[float, Counters]]) -> Audit | None:
 
     return Audit(
         tuple(at - first for at, _ in kept),
-        tuple(total(counters, "interlock_shipper_lag_seconds") for _, counters in kept),
+        tuple(
+            max(value for (name, _), value in counters.items() if name == _LAG)
+            for _, counters in kept
+        ),
+        tuple(total(counters, _WAITING) for _, counters in kept),
         rate("interlock_audit_records_total"),
         rate("interlock_shipper_records_total"),
     )

@@ -145,30 +145,37 @@ def _mix(
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--markdown", is_flag=True, help="Print the summary for a pull request.")
 def report(folder: Path, markdown: bool) -> None:
-    """Write report.html, report.md, latency.hgrm and latency.hlog of a run; show it again."""
-    from loadtest.report import hgrm_report, html_report, markdown_report, write_hlog
-    from loadtest.results import read_records, read_summary
+    """Write report.html of a run, a knee or a comparison.
+
+    Of a run also report.md, latency.hgrm and latency.hlog.
+    """
+    from loadtest.html import page
+    from loadtest.report import hgrm_report, markdown_report, write_hlog
+    from loadtest.results import read_comparison, read_knee, read_records, read_summary
     from loadtest.show import show
     from loadtest.summary import corrected_us
 
-    summary = read_summary(folder)
-    images = {
-        title: folder / name
-        for title, name in (("Over time", "run.png"), ("Latency against rate", "knee.png"))
-        if (folder / name).exists()
-    }
-    (folder / "report.html").write_text(html_report(summary, images), encoding="utf-8")
-    (folder / "report.md").write_text(markdown_report(summary), encoding="utf-8")
-    if (folder / "records.npz").exists():
-        records, begin = read_records(folder, summary)
-        text = hgrm_report(corrected_us(records))
-        (folder / "latency.hgrm").write_text(text, encoding="utf-8")
-        write_hlog(records, begin, folder / "latency.hlog")
-    if markdown:
-        click.echo(markdown_report(summary))
-    else:
+    summary = read_summary(folder) if (folder / "summary.json").exists() else None
+    knee = read_knee(folder) if (folder / "knee.json").exists() else None
+    comparison = read_comparison(folder) if (folder / "compare.json").exists() else None
+    if summary is None and knee is None and comparison is None:
+        raise LoadTestError(
+            "expected summary.json, knee.json or compare.json in it, got none of them",
+            at=str(folder), hint="give the folder of --out",
+        )  # fmt: skip
+    (folder / "report.html").write_text(page(summary, knee, comparison), encoding="utf-8")
+    if summary is not None:
+        (folder / "report.md").write_text(markdown_report(summary), encoding="utf-8")
+        if (folder / "records.npz").exists():
+            records, begin = read_records(folder, summary)
+            text = hgrm_report(corrected_us(records))
+            (folder / "latency.hgrm").write_text(text, encoding="utf-8")
+            write_hlog(records, begin, folder / "latency.hlog")
+        if markdown:
+            click.echo(markdown_report(summary))
+            return
         show(summary)
-        click.echo(f"written: {folder / 'report.html'}")
+    click.echo(f"written: {folder / 'report.html'}")
 
 
 def _print_json(document: Any) -> None:

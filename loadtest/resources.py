@@ -27,7 +27,8 @@ FULL_PROCESS = 0.85
 FULL_MACHINE = 0.92
 """Share of all cores from which the machine is."""
 BEHIND_SHARE = 0.05
-BEHIND_LAG_S = 3.0
+BEHIND_LAG_S = 2.0
+"""Below both the evidence is taken to keep up: it is brought over in batches."""
 
 
 class Use(Struct, frozen=True):
@@ -49,22 +50,25 @@ class Audit(Struct, frozen=True):
 
     Attributes:
         at_s: when it was looked at, seconds from the first look.
-        lag_s: since the database last had everything, at each look.
+        lag_s: age of the oldest record that only the node's disk had, at each look.
+        waiting: how many such records there were.
         kept_per_s: records kept in the spool.
         shipped_per_s: records brought to the database.
     """
 
     at_s: tuple[float, ...]
     lag_s: tuple[float, ...]
+    waiting: tuple[float, ...]
     kept_per_s: float
     shipped_per_s: float
 
     @property
     def behind_per_s(self) -> float:
         """By how much the database fell behind, records per second; 0 when it kept up."""
-        behind = self.kept_per_s - self.shipped_per_s
-        late = bool(self.lag_s) and self.lag_s[-1] > BEHIND_LAG_S
-        return behind if late and behind > BEHIND_SHARE * self.kept_per_s else 0.0
+        if len(self.at_s) < 2 or self.lag_s[-1] < BEHIND_LAG_S:
+            return 0.0
+        behind = (self.waiting[-1] - self.waiting[0]) / (self.at_s[-1] - self.at_s[0])
+        return behind if behind > BEHIND_SHARE * self.kept_per_s else 0.0
 
 
 class Binding(Struct, frozen=True):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 import numpy as np
 
+from loadtest.compare import Comparison
 from loadtest.errors import LoadTestError
 from loadtest.knee import Knee
 from loadtest.record import Records
@@ -44,6 +45,15 @@ def read_knee(path: Path) -> Knee:
         LoadTestError: missing, or not a knee of this version.
     """
     return _read(path / "knee.json" if path.is_dir() else path, Knee)
+
+
+def read_comparison(path: Path) -> Comparison:
+    """A ``compare.json``, or the one in a folder.
+
+    Raises:
+        LoadTestError: missing, or not a comparison of this version.
+    """
+    return _read(path / "compare.json" if path.is_dir() else path, Comparison)
 
 
 def read_knees(path: Path) -> list[Knee]:

@@ -136,7 +136,7 @@ def server_lines(server: ServerSide) -> list[str]:
         lines.append(
             f"audit     {server.audit.kept_per_s:,.0f} records/s kept, "
             f"{server.audit.shipped_per_s:,.0f}/s reached the database; "
-            f"lag up to {max(lag):.1f} s, {lag[-1]:.1f} s at the end"
+            f"lag up to {max(lag):.1f} s ({max(server.audit.waiting):,.0f} records)"
         )
     return lines
 
