@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _LAG = "interlock_audit_exposure_seconds"
 _WAITING = "interlock_audit_exposed_records"
+_SHIPPED = "interlock_shipper_records_total"
 EVERY_S = 1.0
 """Between two looks: a scrape costs the router about a millisecond."""
 
@@ -94,11 +95,11 @@ class Monitor:
 
 
 def audit_of(looks: Sequence[tuple[float, Counters]]) -> Audit | None:
-    """The evidence's way from counters seen at some times; None when the router tells nothing."""
+    """The evidence's way from counters seen at some times; None without a shipper."""
     kept = [
         (at, counters)
         for at, counters in looks
-        if {_LAG, _WAITING} <= {name for name, _ in counters}
+        if {_LAG, _WAITING, _SHIPPED} <= {name for name, _ in counters}
     ]
     if len(kept) < 2:
         return None
@@ -116,5 +117,5 @@ def audit_of(looks: Sequence[tuple[float, Counters]]) -> Audit | None:
         ),
         tuple(total(counters, _WAITING) for _, counters in kept),
         rate("interlock_audit_records_total"),
-        rate("interlock_shipper_records_total"),
+        rate(_SHIPPED),
     )
