@@ -6,11 +6,12 @@ import asyncio
 import base64
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import msgspec
 import pytest
@@ -29,6 +30,9 @@ from control_plane.registry import service
 from control_plane.settings import ControlSettings
 
 PASSWORD = "a long sentence nobody guesses"
+
+READING = {"report_openings", "login_attempts", "sessions"}
+"""Tables that calls which change nothing else may write."""
 
 FEATURES = {
     "amount": Feature(type="int", min=0, max=100_000),
@@ -336,3 +340,37 @@ async def proposed(staff: dict[str, Person], submitted: str) -> str:
     await manager.call("PUT", "/endpoints/credit/draft", draft, If_Match='"0"')
     body = {"justification": "first"}
     return "/releases/" + (await manager.post("/endpoints/credit/releases", body))["id"]
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[Any]:
+    """The database as its owner."""
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def untouched(db: Any) -> Callable[..., AbstractAsyncContextManager[None]]:
+    """A block that must leave every row of every table as it was."""
+
+    async def contents(but: str) -> dict[str, str]:
+        names = await db.fetch(
+            "SELECT relname AS name FROM pg_class WHERE relkind = 'r'"
+            " AND relnamespace = 'public'::regnamespace"
+        )
+        return {
+            row["name"]: await db.fetchval(
+                f"SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) FROM {row['name']} t"
+            )
+            for row in names
+            if row["name"] not in READING and row["name"] != but
+        }
+
+    @asynccontextmanager
+    async def block(but: str = "") -> AsyncIterator[None]:
+        before = await contents(but)
+        yield
+        assert await contents(but) == before
+
+    return block

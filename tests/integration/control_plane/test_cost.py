@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import asyncpg
 import msgspec
 import pytest
 
 from control_plane.registry import service
 
 TEXT = "IF amount < 2000 THEN quick ELSE big"
-
-
-@pytest.fixture
-async def db(database_url: str) -> Any:
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
 
 
 @pytest.fixture

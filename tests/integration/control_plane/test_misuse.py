@@ -16,57 +16,66 @@ PASSWORD = "a long sentence nobody guesses"
 RULES = {"text": "IF amount < 2000 THEN quick ELSE quick"}
 
 
-async def test_second_account_of_one_mailbox_is_refused(staff: Any) -> None:
-    for email in ("dan+boss@bank.example", "DAN@bank.example", "dan@BANK.example"):
-        body = {"name": "x", "email": email, "password": PASSWORD, "role": "manager"}
-        assert await staff["admin"].refused("POST", "/users", body) == (409, "user.exists")
+async def test_second_account_of_one_mailbox_is_refused(staff: Any, untouched: Any) -> None:
+    async with untouched():
+        for email in ("dan+boss@bank.example", "DAN@bank.example", "dan@BANK.example"):
+            body = {"name": "x", "email": email, "password": PASSWORD, "role": "manager"}
+            assert await staff["admin"].refused("POST", "/users", body) == (409, "user.exists")
 
 
 async def test_second_account_cannot_use_the_first_ones_key(
-    house: Any, staff: Any, submitted: str
+    house: Any, staff: Any, submitted: str, untouched: Any
 ) -> None:
     dan, other = staff["scientist"], await house.add("nad@bank.example", "manager")
     other.key = dan.key
     await other.read_reports(submitted)
     statement = await other.get(submitted + "/statement")
-    assert await other.refused("POST", submitted + "/approve", other.sign(statement)) == (
-        403,
-        "approval.signer",
-    )
+    async with untouched():
+        assert await other.refused("POST", submitted + "/approve", other.sign(statement)) == (
+            403,
+            "approval.signer",
+        )
 
 
-async def test_a_key_never_moves_to_another_person(house: Any, staff: Any) -> None:
+async def test_a_key_never_moves_to_another_person(house: Any, staff: Any, untouched: Any) -> None:
     moved = roster_key(staff["scientist"].key.public, "nad@bank.example", "approver")
     del house.people["dan@bank.example"]
-    answer = await staff["admin"].call("PUT", "/roster", house.roster(moved))
-    assert (answer.status, answer.code) == (422, "roster.key_moved")
+    async with untouched():
+        answer = await staff["admin"].call("PUT", "/roster", house.roster(moved))
+        assert (answer.status, answer.code) == (422, "roster.key_moved")
 
 
-async def test_one_key_for_two_people_is_no_roster(house: Any, staff: Any) -> None:
+async def test_one_key_for_two_people_is_no_roster(house: Any, staff: Any, untouched: Any) -> None:
     twin = roster_key(staff["scientist"].key.public, "nad@bank.example", "approver")
-    answer = await staff["admin"].call("PUT", "/roster", house.roster(twin))
-    assert answer.status == 422
+    async with untouched():
+        answer = await staff["admin"].call("PUT", "/roster", house.roster(twin))
+        assert answer.status == 422
 
 
-async def test_an_old_roster_is_refused(house: Any, staff: Any) -> None:
+async def test_an_old_roster_is_refused(house: Any, staff: Any, untouched: Any) -> None:
     old = house.roster(version=1)
-    assert await staff["admin"].refused("PUT", "/roster", old) == (409, "roster.rollback")
+    async with untouched():
+        assert await staff["admin"].refused("PUT", "/roster", old) == (409, "roster.rollback")
 
 
-async def test_a_roster_of_another_root_is_refused(house: Any, staff: Any) -> None:
+async def test_a_roster_of_another_root_is_refused(house: Any, staff: Any, untouched: Any) -> None:
     house.root = KeyPair.generate()
     body = house.roster(version=9)
-    assert await staff["admin"].refused("PUT", "/roster", body) == (422, "roster.invalid")
+    async with untouched():
+        assert await staff["admin"].refused("PUT", "/roster", body) == (422, "roster.invalid")
 
 
-async def test_who_releases_cannot_be_enrolled_as_approver(house: Any, staff: Any) -> None:
+async def test_who_releases_cannot_be_enrolled_as_approver(
+    house: Any, staff: Any, untouched: Any
+) -> None:
     greedy = roster_key(KeyPair.generate().public, "releaser", "approver")
-    answer = await staff["admin"].call("PUT", "/roster", house.roster(greedy))
-    assert (answer.status, answer.code) == (422, "roster.duties")
+    async with untouched():
+        answer = await staff["admin"].call("PUT", "/roster", house.roster(greedy))
+        assert (answer.status, answer.code) == (422, "roster.duties")
 
 
 async def test_work_of_a_service_account_counts_as_its_owners(
-    house: Any, staff: Any, packages: Any
+    house: Any, staff: Any, packages: Any, untouched: Any
 ) -> None:
     owner = staff["manager"]
     body = {"name": "trainer", "owner": owner.email, "role": "manager"}
@@ -76,28 +85,32 @@ async def test_work_of_a_service_account_counts_as_its_owners(
     path = "/models/robotic/versions/1"
     await staff["scientist"].post(path + "/submit")
     await owner.read_reports(path)
-    assert await owner.refused("GET", path + "/statement") == (403, "approval.own_work")
-    assert await owner.refused("POST", path + "/approve", {"envelope": "{}"}) == (
-        403,
-        "approval.own_work",
-    )
+    async with untouched():
+        assert await owner.refused("GET", path + "/statement") == (403, "approval.own_work")
+        assert await owner.refused("POST", path + "/approve", {"envelope": "{}"}) == (
+            403,
+            "approval.own_work",
+        )
 
 
-async def test_a_service_account_approves_nothing(staff: Any, submitted: str) -> None:
+async def test_a_service_account_approves_nothing(
+    staff: Any, submitted: str, untouched: Any
+) -> None:
     admin, manager = staff["admin"], staff["manager"]
     body = {"name": "robot", "owner": manager.email, "role": "manager"}
     robot = await admin.post("/services", body)
     made = await admin.post(f"/services/{robot['email']}/tokens", {"name": "ci"})
     person = type(manager)(manager.house, robot["email"], manager.key)
     person.token = made["token"]
-    assert await person.refused("POST", submitted + "/approve", {"envelope": "{}"}) == (
-        403,
-        "approval.service_account",
-    )
+    async with untouched():
+        assert await person.refused("POST", submitted + "/approve", {"envelope": "{}"}) == (
+            403,
+            "approval.service_account",
+        )
 
 
 async def test_edits_of_ones_service_account_cannot_be_approved(
-    house: Any, staff: Any, submitted: str
+    house: Any, staff: Any, submitted: str, untouched: Any
 ) -> None:
     admin, manager, second = staff["admin"], staff["manager"], staff["second"]
     robot = await admin.post(
@@ -115,10 +128,11 @@ async def test_edits_of_ones_service_account_cannot_be_approved(
     release = await manager.post("/endpoints/credit/releases", body)
     assert release["editors"] == sorted([manager.email, robot["email"], second.email])
     path = f"/releases/{release['id']}"
-    assert await second.refused("POST", path + "/approve", {"envelope": "{}"}) == (
-        403,
-        "approval.own_edit",
-    )
+    async with untouched():
+        assert await second.refused("POST", path + "/approve", {"envelope": "{}"}) == (
+            403,
+            "approval.own_edit",
+        )
 
 
 ALTERED = [
@@ -133,17 +147,20 @@ ALTERED = [
 ]
 
 
-async def test_an_altered_statement_approves_nothing(staff: Any, submitted: str) -> None:
+async def test_an_altered_statement_approves_nothing(
+    staff: Any, submitted: str, untouched: Any
+) -> None:
     manager = staff["manager"]
     statement = await manager.get(submitted + "/statement")
-    for change, status, code in ALTERED:
-        body = manager.sign(statement, **change)
-        assert await manager.refused("POST", submitted + "/approve", body) == (status, code)
-    assert (await manager.get(submitted))["state"] == "submitted"
+    async with untouched():
+        for change, status, code in ALTERED:
+            body = manager.sign(statement, **change)
+            assert await manager.refused("POST", submitted + "/approve", body) == (status, code)
+        assert (await manager.get(submitted))["state"] == "submitted"
 
 
 async def test_a_statement_from_before_the_resubmission_is_a_replay(
-    staff: Any, submitted: str
+    staff: Any, submitted: str, untouched: Any
 ) -> None:
     manager = staff["manager"]
     earlier = datetime.now(UTC) - timedelta(hours=1)
@@ -152,43 +169,51 @@ async def test_a_statement_from_before_the_resubmission_is_a_replay(
         issued_at=format_time(earlier),
         expires_at=format_time(earlier + timedelta(days=30)),
     )
-    assert await manager.refused("POST", submitted + "/approve", body) == (
-        409,
-        "approval.replayed",
-    )
+    async with untouched():
+        assert await manager.refused("POST", submitted + "/approve", body) == (
+            409,
+            "approval.replayed",
+        )
 
 
-async def test_an_envelope_changed_after_signing_is_refused(staff: Any, submitted: str) -> None:
+async def test_an_envelope_changed_after_signing_is_refused(
+    staff: Any, submitted: str, untouched: Any
+) -> None:
     manager = staff["manager"]
     statement = await manager.get(submitted + "/statement")
     signed = manager.sign(statement)["envelope"]
     other = manager.sign(statement, policy="none")["envelope"]
     head, tail = other.split('"signatures"')[0], signed.split('"signatures"')[1]
     body = {"envelope": head + '"signatures"' + tail}
-    assert await manager.refused("POST", submitted + "/approve", body) == (
-        403,
-        "signature.invalid",
-    )
+    async with untouched():
+        assert await manager.refused("POST", submitted + "/approve", body) == (
+            403,
+            "signature.invalid",
+        )
 
 
-async def test_a_key_that_is_not_enrolled_signs_nothing(staff: Any, submitted: str) -> None:
+async def test_a_key_that_is_not_enrolled_signs_nothing(
+    staff: Any, submitted: str, untouched: Any
+) -> None:
     manager = staff["manager"]
     statement = await manager.get(submitted + "/statement")
     manager.key = KeyPair.generate()
-    assert await manager.refused("POST", submitted + "/approve", manager.sign(statement)) == (
-        403,
-        "signature.unknown_key",
-    )
+    async with untouched():
+        assert await manager.refused("POST", submitted + "/approve", manager.sign(statement)) == (
+            403,
+            "signature.unknown_key",
+        )
 
 
-async def test_one_approval_counts_once(staff: Any, submitted: str) -> None:
+async def test_one_approval_counts_once(staff: Any, submitted: str, untouched: Any) -> None:
     manager = staff["manager"]
     body = manager.sign(await manager.get(submitted + "/statement"))
     await manager.post(submitted + "/approve", body)
-    assert await manager.refused("POST", submitted + "/approve", body) == (
-        409,
-        "approval.not_submitted",
-    )
+    async with untouched():
+        assert await manager.refused("POST", submitted + "/approve", body) == (
+            409,
+            "approval.not_submitted",
+        )
 
 
 async def test_a_high_tier_needs_both_roles(staff: Any, submitted: str) -> None:
