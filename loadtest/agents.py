@@ -20,7 +20,7 @@ from loadtest import record
 from loadtest.agentwire import Bye, Channel, Ping, Pong, Refusal, Result, Start
 from loadtest.errors import LoadTestError
 from loadtest.plan import check_plan
-from loadtest.processes import Raw, execute
+from loadtest.processes import AgentClock, Raw, execute
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _PINGS = 32
 _LEAD_S = 3.0
-_DRIFT_NS = 1_000_000
 _IDLE_S = 30.0
 
 
@@ -108,7 +107,7 @@ def execute_on_agents(plan: Plan, agents: tuple[tuple[str, int], ...], token: by
         raise LoadTestError("a closed loop cannot be shared between agents", at="--agent")
     with contextlib.ExitStack() as stack:
         channels = [stack.enter_context(_connect(agent, token)) for agent in agents]
-        before = [clock_offset(channel) for channel in channels]
+        before, trips = zip(*(read_clock(channel) for channel in channels), strict=True)
         start = time.monotonic_ns() + int(_LEAD_S * 1e9)
         for k, channel in enumerate(channels):
             share = msgspec.structs.replace(
@@ -121,10 +120,16 @@ def execute_on_agents(plan: Plan, agents: tuple[tuple[str, int], ...], token: by
             channel.send(Start(share, start + before[k]))
         with ThreadPoolExecutor(len(channels)) as pool:
             results = list(pool.map(lambda channel: channel.expect(Result), channels))
-        after = [clock_offset(channel) for channel in channels]
+        after, later = zip(*(read_clock(channel) for channel in channels), strict=True)
         for channel in channels:
             channel.send(Bye())
-    drift = max(abs(a - b) for a, b in zip(after, before, strict=True))
+    clocks = tuple(
+        AgentClock(f"{host}:{port}", len(result.columns["outcome"]), max(first, last) / 2e3,
+                   abs(a - b) / 1e3)
+        for (host, port), result, first, last, a, b in zip(
+            agents, results, trips, later, after, before, strict=True
+        )
+    )  # fmt: skip
     parts = [
         _to_own_clock(result, (a + b) // 2)
         for result, a, b in zip(results, after, before, strict=True)
@@ -136,12 +141,16 @@ def execute_on_agents(plan: Plan, agents: tuple[tuple[str, int], ...], token: by
         start_ns=start,
         end_ns=max(r.end_ns - o for r, o in zip(results, before, strict=True)),
         interrupted=False,
-        wall_step_ns=drift if drift > _DRIFT_NS else steps,
+        wall_step_ns=steps,
+        clocks=clocks,
     )
 
 
-def clock_offset(channel: Channel) -> int:
-    """The agent's monotonic clock minus ours, nanoseconds, from the quickest round trip."""
+def read_clock(channel: Channel) -> tuple[int, int]:
+    """The agent's monotonic clock minus ours, and the quickest round trip that told; nanoseconds.
+
+    The offset is wrong by half the round trip at most.
+    """
     best = (1 << 62, 0)
     for _ in range(_PINGS):
         sent = time.monotonic_ns()
@@ -149,7 +158,7 @@ def clock_offset(channel: Channel) -> int:
         said = channel.expect(Pong).monotonic_ns
         came = time.monotonic_ns()
         best = min(best, (came - sent, said - (sent + came) // 2))
-    return best[1]
+    return best[1], best[0]
 
 
 def _connect(agent: tuple[str, int], token: bytes) -> Channel:

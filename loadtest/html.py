@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from loadtest.plots import DRAWINGS, STEPS, draw_knee, svg
-from loadtest.show import show_time
+from loadtest.show import agent_lines, show_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -265,7 +265,8 @@ def _environment(summary: Summary) -> list[str]:
             "Made on",
             f"{local}<p class=quiet>{escape(e.cpu)}, {e.cores} cores, {e.memory_mb:,} MiB, kernel "
             f"{escape(e.kernel)}, governor {escape(e.governor)}, Python {e.python}; "
-            f"{escape(libraries)}; plan {e.plan}</p>",
+            f"{escape(libraries)}; plan {e.plan}</p>"
+            + "".join(f"<p class=quiet>{escape(line)}</p>" for line in agent_lines(summary)),
         )
     ]
 

@@ -32,6 +32,22 @@ _CLOSED_MOST_PER_S = 200_000
 _TICK_S = 0.1
 
 
+class AgentClock(msgspec.Struct, frozen=True):
+    """One agent's monotonic clock against the controller's.
+
+    Attributes:
+        agent: its address.
+        requests: of the schedule that it sent.
+        doubt_us: half the quickest round trip: its times may be wrong by so much.
+        drift_us: how far the two clocks moved apart during the run.
+    """
+
+    agent: str
+    requests: int
+    doubt_us: float
+    drift_us: float
+
+
 class Raw(msgspec.Struct, frozen=True):
     """What a run left behind.
 
@@ -42,6 +58,7 @@ class Raw(msgspec.Struct, frozen=True):
         end_ns: monotonic time of the end.
         interrupted: the run was ended from outside.
         wall_step_ns: how far the wall clock moved against the monotonic one.
+        clocks: of the agents; empty when this machine sent.
     """
 
     records: record.Records
@@ -50,6 +67,7 @@ class Raw(msgspec.Struct, frozen=True):
     end_ns: int
     interrupted: bool
     wall_step_ns: int
+    clocks: tuple[AgentClock, ...] = ()
 
 
 class Fleet:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from loadtest.html import kind_of, latency_rows
-from loadtest.show import server_lines
+from loadtest.show import agent_lines, server_lines
 from loadtest.statistics import NO_LATENCY, nearest_rank
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def _server_side(summary: Summary) -> list[str]:
     lines = server_lines(summary.server) if summary.server else []
     if summary.binding is not None and summary.binding.uses:
         lines.append(f"fullest {summary.binding.words}")
-    return lines
+    return lines + agent_lines(summary)
 
 
 def hgrm_report(corrected_us: np.ndarray) -> str:

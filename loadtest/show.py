@@ -55,6 +55,7 @@ def render(summary: Summary) -> RenderableType:
         parts.append(_server(summary.server))
     if summary.binding is not None and summary.binding.uses:
         parts.append(_binding(summary.binding))
+    parts += [Text(line) for line in agent_lines(summary)]
     parts.append(_made_on(summary.environment))
     parts.append(_verdict(summary))
     label = " LOCAL" if summary.local else ""
@@ -121,6 +122,15 @@ def _endpoints(endpoints: dict[str, Figures]) -> Table:
             show_time(by[0.5]), show_time(by[0.99]),
         )  # fmt: skip
     return table
+
+
+def agent_lines(summary: Summary) -> list[str]:
+    """Each agent's share and its clock."""
+    return [
+        f"agent     {a.agent} sent {a.requests:,} requests; its clock is known to "
+        f"{a.doubt_us:.0f} us and drifted by {a.drift_us:.0f} us"
+        for a in summary.agents
+    ]
 
 
 def server_lines(server: ServerSide) -> list[str]:

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from loadtest import record
 from loadtest.environment import Environment, read_environment, shared_cores
+from loadtest.processes import AgentClock
 from loadtest.resources import Binding
 from loadtest.serverside import ServerSide
 from loadtest.statistics import NO_LATENCY, Figures, Window, measure, windows
@@ -39,6 +40,7 @@ class Summary(Struct, frozen=True):
         exit_status: 0 pass, 99 threshold failed, 3 invalid, 130 interrupted.
         server: the router's own counters over the run, warm-up included.
         binding: the resource that was full during it, or the busiest.
+        agents: machines that sent a share each, and their clocks.
     """
 
     figures: Figures
@@ -61,6 +63,7 @@ class Summary(Struct, frozen=True):
     exit_status: int
     server: ServerSide | None = None
     binding: Binding | None = None
+    agents: tuple[AgentClock, ...] = ()
     format: Literal["interlock/loadtest/v1"] = "interlock/loadtest/v1"
 
 
@@ -106,6 +109,7 @@ def summarise(plan: Plan, raw: Raw, ceiling: float | None = None) -> Summary:
         connections=sum(r.most_inflight for r in raw.reports),
         interrupted=raw.interrupted,
         exit_status=_status(raw.interrupted, reasons, judged),
+        agents=raw.clocks,
     )
 
 

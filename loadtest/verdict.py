@@ -64,6 +64,11 @@ def validate(
             f"{figures.sent_share:.2%} of the schedule was sent, needed 99.9%")  # fmt: skip
     if abs(raw.wall_step_ns) > _CLOCK_STEP_NS:
         add("clock", "generator", f"the wall clock stepped by {raw.wall_step_ns / 1e6:.1f} ms")
+    for clock in raw.clocks:
+        if clock.drift_us + clock.doubt_us > lag_limit:
+            add("clock", "generator",
+                f"the clock of agent {clock.agent} drifted by {clock.drift_us:.0f} us and is known "
+                f"to {clock.doubt_us:.0f} us, allowed {lag_limit:.0f} us")  # fmt: skip
     if ceiling and not load.closed and figures.offered_rate > 0.5 * ceiling:
         add("ceiling", "generator",
             f"{figures.offered_rate:.0f}/s is over half of this generator's "

@@ -4,7 +4,7 @@ import pytest
 
 from loadtest.generator import Report
 from loadtest.plan import Load, Plan, Target, Template
-from loadtest.processes import Raw
+from loadtest.processes import AgentClock, Raw
 from loadtest.record import GOOD, PENDING, Records
 from loadtest.schedule import build_schedule, constant
 from loadtest.statistics import Window
@@ -114,3 +114,15 @@ def test_threshold_for_one_endpoint_sees_only_its_requests():
     summary = summarise(plan, raw)
     assert [j.verdict for j in summary.thresholds] == ["pass", "fail", "fail"]
     assert summary.endpoints["slow"].requests == 5000
+
+
+def test_agent_whose_clock_is_not_known_well_enough_makes_the_run_invalid():
+    good, bad = AgentClock("a:1", 5, 40.0, 10.0), AgentClock("b:1", 5, 40.0, 900.0)
+    raw = raw_of(lambda k: 500.0)
+    assert summarise(PLAN, msgspec.structs.replace(raw, clocks=(good,))).reasons == (
+        summarise(PLAN, raw).reasons
+    )
+    found = summarise(PLAN, msgspec.structs.replace(raw, clocks=(good, bad)))
+    assert [reason.rule for reason in found.reasons][-1:] == ["clock"]
+    assert "agent b:1 drifted by 900 us" in found.reasons[-1].text
+    assert not found.valid
