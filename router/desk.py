@@ -52,6 +52,16 @@ MAX_RULES = 256
 _json = msgspec.json.encode
 
 
+def away(endpoint: str) -> ShedError:
+    """The error of an endpoint that gives no decisions now."""
+    return ShedError(
+        f"endpoint {endpoint!r} is suspended",
+        code="endpoint.suspended",
+        at=endpoint,
+        hint="its owner has to resume it",
+    )
+
+
 def tail_of(
     decision: str | None, rule: str | None, durability: str, reason: str | None = None
 ) -> bytes:
@@ -233,12 +243,7 @@ class Desk:
 
         word = endpoint.policies.safe_decision
         if word is None:
-            raise ShedError(
-                f"endpoint {endpoint.name!r} is suspended",
-                code="endpoint.suspended",
-                at=endpoint.name,
-                hint="its owner has to resume it",
-            )
+            raise away(endpoint.name)
         tail = tail_of(word, None, endpoint.policies.durability)
         return Decided(word, None, tail, adverse=True)
 

@@ -9,7 +9,7 @@ from functools import partial
 
 from compiler.errors import AppError
 from router.decide import Decider
-from router.desk import Desk
+from router.desk import Desk, away
 from router.durability import HELD, Durability, Held
 from router.endpoint import Endpoint
 from router.errors import BodyError, NotFoundError, ShedError, TooLargeError
@@ -246,6 +246,21 @@ class Plane:
         bound = Bound(self.epoch, key, decider)
         head.bound = bound
         return bound
+
+    def go_on(self, head: Head, bound: Bound) -> None:
+        """Check that a long answer may go on: its key and its endpoint are still in force.
+
+        It keeps the release that it began with; another one that was activated does not end it.
+
+        Raises:
+            AppError: the key was revoked or expired, the endpoint is suspended or gone.
+        """
+        if bound.plane_epoch is self.epoch and time.time_ns() < bound.expires_ns:
+            return
+        found = self.bind(head, "predict")
+        if found.decider.endpoint.suspended:
+            raise away(found.decider.endpoint.name)
+        bound.plane_epoch = self.epoch
 
     def allow_read(self, head: Head) -> None:
         """Metrics and metadata are open on loopback; elsewhere they need a live key.

@@ -98,6 +98,7 @@ async def stream(  # noqa: PLR0917 - one call, just above
         async for count, body in answers:
             progress.row += count
             await _say(send, body)
+            plane.go_on(head, bound)
         await _say(send, form.end, more=False)
     finally:
         plane.streams -= 1

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +18,12 @@ from compiler.errors import AppError
 from router.keys import KeyRow
 from router.metrics.slots import series
 from router.plane import Plane
-from router.release.build import INLINE_COST_US
-from router.release.current import Current, ReleaseLoader, identity
+from router.release.current import ReleaseLoader, identity
 from router.release.disk import FeedRelease, Snapshot, read_snapshot, save
 from router.release.loading import Loading
+from router.release.report import Report, changes, differs
 from router.release.spec import read_content
+from router.release.urgent import urgent
 from router.release.verify import read_bundle
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ _log = logging.getLogger(__name__)
 
 CONNECT_S = 3.0
 READ_S = 5.0
-HEARTBEAT_S = 2.0
 BACKOFF_S = (0.5, 1.0, 2.0, 5.0)
 NOTIFICATION = "interlock_feed"
 
@@ -46,7 +45,6 @@ PINNED_BUNDLE = "SELECT bundle FROM feed_pinned WHERE endpoint = $1 AND digest =
 BUNDLE = "SELECT bundle FROM feed_releases WHERE endpoint = $1 AND digest = $2"
 KEYS = "SELECT * FROM feed_keys ORDER BY key_id"
 ROSTER = "SELECT version, envelope FROM feed_roster"
-HEARTBEAT = "SELECT node_heartbeat($1, $2, $3, $4, $5, $6)"
 
 
 class Feed:
@@ -60,13 +58,12 @@ class Feed:
     def __init__(self, plane: Plane, loader: ReleaseLoader, *, port: int) -> None:
         self._plane = plane
         self._loading = Loading(loader)
-        self._port = port
+        self._report = Report(plane, port=port)
         self._connection: asyncpg.Connection[Any] | None = None
         self._failures = 0
-        self._beat_at = 0.0
-        self._started = time.time()
-        self._refused: set[str] = set()
-        self._models: set[str] = set()
+        self._wanted: Snapshot | None = None
+        self._building: asyncio.Task[None] | None = None
+        self._saving = asyncio.Lock()
         self._asks: dict[str, bool] = {}
         self.rung = asyncio.Event()
         self.first = asyncio.Event()
@@ -100,10 +97,13 @@ class Feed:
             while True:
                 wait_s = await self._once()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.rung.wait(), wait_s)
+                    # unlike wait_for of 3.11 it loses no cancellation that comes with the bell
+                    async with asyncio.timeout(wait_s):
+                        await self.rung.wait()
                 self.rung.clear()
-                await self._loading.calm()
         finally:
+            if self._building is not None:
+                self._building.cancel()
             self._disconnect()
 
     async def _once(self) -> float:
@@ -114,10 +114,10 @@ class Feed:
                 connection = await self._connected()
                 snapshot = await self._read(connection)
             if snapshot is not None:
-                await self._apply(snapshot)
-                await self._save()
+                await self._take_urgent(snapshot)
+            self._build_on()
             async with asyncio.timeout(READ_S):
-                await self._beat(connection)
+                await self._report.beat(connection)
         except (OSError, TimeoutError, AppError) as error:
             return self._failed(error)
         except Exception as error:  # the driver's own tree; anything else is worth the log, too
@@ -195,24 +195,25 @@ class Feed:
     ) -> tuple[FeedRelease, ...]:
         """Releases of the feed; those that are known already are not sent again."""
         before = self._plane.current.snapshot
-        known = {each.digest: each.bundle for each in (*before.releases, *before.pinned)}
-        found = []
+        known = {identity(each): each for each in (*before.releases, *before.pinned)}
+        if (wanted := self._wanted) is not None:
+            known |= {identity(each): each for each in (*wanted.releases, *wanted.pinned)}
+        releases = []
         for row in rows:
-            bundle = known.get(row["digest"])
-            if bundle is None:
-                raw = await connection.fetchval(bundle_of, row["endpoint"], row["digest"])
-                bundle = bytes(raw)
-            found.append(
-                FeedRelease(
-                    row["endpoint"],
-                    row["number"],
-                    row["digest"],
-                    bundle,
-                    row["activation"],
-                    row["suspended"],
-                )
+            named = FeedRelease(
+                row["endpoint"],
+                row["number"],
+                row["digest"],
+                b"",
+                row["activation"],
+                row["suspended"],
             )
-        return tuple(found)
+            found = known.get(identity(named))
+            if found is None:
+                bundle = await connection.fetchval(bundle_of, named.endpoint, named.digest)
+                found = msgspec.structs.replace(named, bundle=bytes(bundle))
+            releases.append(found)
+        return tuple(releases)
 
     def _pins(self, release: FeedRelease) -> bool:
         """Whether an active release asks for older ones; only what to read, so not yet proved."""
@@ -226,147 +227,63 @@ class Feed:
             self._asks[release.digest] = found
         return found
 
+    async def _take_urgent(self, snapshot: Snapshot) -> None:
+        """What stops somebody counts now, however long the releases beside it take to load."""
+        plane, self._wanted = self._plane, snapshot
+        found = urgent(plane.current, snapshot, plane.current.keys)
+        if plane.loaded and found is not plane.current:
+            plane.swap(found)
+            await self._save()
+
+    def _build_on(self) -> None:
+        """Have the wanted releases loaded beside the reading of the feed.
+
+        Raises:
+            Exception: what the last loading failed with.
+        """
+        task = self._building
+        if task is not None and task.done():
+            self._building = None
+            task.result()
+        if self._building is None and self._wanted is not None:
+            self._building = asyncio.create_task(self._build())
+
+    async def _build(self) -> None:
+        while (wanted := self._wanted) is not None:
+            await self._loading.calm()
+            await self._apply(wanted)
+            await self._save()
+            if self._wanted is wanted:
+                self._wanted = None
+
     async def _apply(self, snapshot: Snapshot) -> None:
+        """Load the releases of a snapshot and serve them, with the newest keys there are."""
         plane = self._plane
         if not snapshot.roster and not snapshot.releases:
             plane.swap(msgspec.structs.replace(plane.current, snapshot=snapshot))
         else:
             at_start = not plane.loaded
             current = await self._loading.apply(snapshot, plane.current, at_start=at_start)
-            changes = _changes(plane.current, current)
+            current = urgent(current, self._wanted or snapshot, plane.current.keys)
+            before = plane.current
             plane.swap(current)
-            for change in changes:
-                _log.info("%s", change)
-        plane.desk.counters.set("interlock_releases_loaded", len(plane.current.endpoints))
-        self._show_refusals()
-        self._show_memory()
+            for line in changes(before, current):
+                _log.info("%s", line)
+            if differs(before, current):
+                self._report.due()
+                self.rung.set()
+        self._report.gauges()
         self.first.set()
-
-    def _show_refusals(self) -> None:
-        """A gauge per refused release; those that are over go back to 0."""
-        counters = self._plane.desk.counters
-        now = {
-            series("interlock_release_refused", endpoint=each.what, code=each.code)
-            for each in self._plane.current.refusals
-        }
-        for name in self._refused | now:
-            counters.set(name, int(name in now))
-        self._refused = now
-
-    def _show_memory(self) -> None:
-        """A gauge per loaded model, and the limit for all of them."""
-        counters = self._plane.desk.counters
-        now = {
-            series("interlock_model_memory_bytes", model=each.name, version=each.version): each
-            for endpoint in self._plane.current.all_endpoints()
-            for each in endpoint.models.values()
-        }
-        for name in self._models - now.keys():
-            counters.set(name, 0)
-        for name, model in now.items():
-            counters.set(name, model.memory_bytes)
-        self._models = set(now)
-        limit = self._plane.settings.models.memory_bytes
-        counters.set("interlock_model_memory_limit_bytes", limit)
 
     async def _save(self) -> None:
         current = self._plane.current
         if current.trust is None:
             return
         try:
-            await asyncio.to_thread(save, self._plane.settings.cache_dir, current.snapshot)
+            async with self._saving:
+                await asyncio.to_thread(save, self._plane.settings.cache_dir, current.snapshot)
         except OSError as error:
             _log.warning("the local copy could not be written: %s", error)
-
-    async def _beat(self, connection: Any) -> None:
-        """Tell the control plane what this worker serves."""
-        now = time.monotonic()
-        if now < self._beat_at:
-            return
-        self._beat_at = now + HEARTBEAT_S
-        plane = self._plane
-        await connection.execute(
-            HEARTBEAT,
-            plane.settings.node,
-            plane.desk.worker,
-            os.getpid(),
-            self._port,
-            msgspec.json.encode(loaded(plane.current)).decode(),
-            msgspec.json.encode(self._info()).decode(),
-        )
-
-    def _info(self) -> dict[str, Any]:
-        current = self._plane.current
-        return {
-            "ready": self._plane.ready,
-            "draining": self._plane.draining,
-            "started_at": self._started,
-            "roster": current.trust.version if current.trust else 0,
-            "keys": len(current.keys),
-            "fastlane": self._plane.settings.fastlane,
-            "memory": {
-                "models_bytes": sum(
-                    {
-                        model.digest: model.memory_bytes
-                        for endpoint in current.all_endpoints()
-                        for model in endpoint.models.values()
-                    }.values()
-                ),
-                "limit_bytes": self._plane.settings.models.memory_bytes,
-            },
-            "refused": [msgspec.to_builtins(each) for each in current.refusals],
-            "spool": {
-                "boot": self._plane.desk.spool.boot,
-                "last_seq": self._plane.desk.spool.last_seq,
-                "dropped": self._plane.desk.spool.dropped,
-            },
-        }
-
-
-def loaded(current: Current) -> list[dict[str, Any]]:
-    """What a worker serves, for the heartbeat."""
-    return [
-        {
-            "endpoint": endpoint.name,
-            "release": endpoint.number,
-            "digest": endpoint.digest,
-            "suspended": endpoint.suspended,
-            "pinned": [
-                {"release": each.number, "digest": each.digest, "suspended": each.suspended}
-                for each in current.pinned.values()
-                if each.name == endpoint.name
-            ],
-            "models": [
-                {
-                    "name": model.name,
-                    "version": model.version,
-                    "package": model.digest,
-                    "replay": model.replay,
-                    "cost_us": round(model.cost_us, 1),
-                    "memory_bytes": model.memory_bytes,
-                }
-                for model in endpoint.models.values()
-            ],
-        }
-        for endpoint in current.endpoints.values()
-    ]
-
-
-def _changes(before: Current, after: Current) -> list[str]:
-    """What became different, one line each."""
-    lines = []
-    for name, endpoint in after.endpoints.items():
-        old = before.endpoints.get(name)
-        if old is None or old.number != endpoint.number:
-            lines.append(f"serving {name} release {endpoint.number} ({endpoint.digest[:19]})")
-        if not endpoint.inline and (old is None or old.number != endpoint.number):
-            lines.append(f"{name} has a model that costs more than {INLINE_COST_US:.0f} us a row")
-        if endpoint.suspended and not (old and old.suspended):
-            lines.append(f"{name} is suspended")
-    lines += [
-        f"no longer serving {name}" for name in before.endpoints if name not in after.endpoints
-    ]
-    return lines
 
 
 def _key_row(row: Any) -> KeyRow:
