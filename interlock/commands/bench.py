@@ -17,6 +17,8 @@ BENCHES: dict[str, str] = {
     "audit": "What a record costs the request, and how fast records are shipped.",
     "bulk": "Files of rows, beside bare ONNX Runtime and scikit-learn.",
     "control": "The control plane under use.",
+    "generator": "What the load generator itself can do here.",
+    "start": "The whole stack, from nothing and on a kept home.",
 }
 
 
@@ -37,7 +39,7 @@ class BenchGroup(click.Group):
         except ModuleNotFoundError as error:
             return _missing(cmd_name, module, error.name or "")
         assert isinstance(command, click.Command)
-        return command
+        return _with_plot(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the help from the table, so that help imports nothing."""
@@ -53,6 +55,32 @@ class BenchGroup(click.Group):
         except AppError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(2)
+
+
+def _with_plot(command: click.Command) -> click.Command:
+    """Give a benchmark ``--plot`` unless it has its own: a picture of the lines that it keeps."""
+    inner = command.callback
+    if inner is None or any(parameter.name == "plot" for parameter in command.params):
+        return command
+
+    @click.pass_context
+    def callback(ctx: click.Context, /, *args: Any, plot: Path | None, **flags: Any) -> Any:
+        from loadtest.bench.lines import KEPT, plot_lines
+
+        try:
+            return ctx.invoke(inner, *args, **flags)
+        finally:  # a benchmark that misses a limit ends with a status, and is drawn all the same
+            lines = (ctx.obj or {}).get(KEPT)
+            if plot is not None and lines:
+                plot_lines(command.name or "", lines, plot)
+                click.echo(f"plot: {plot}", err=True)
+
+    option = click.Option(
+        ["--plot"], type=click.Path(dir_okay=False, path_type=Path), help="Write a PNG."
+    )
+    command.params.append(option)
+    command.callback = callback
+    return command
 
 
 def _missing(name: str, module: str, lacking: str) -> click.Command:

@@ -21,6 +21,7 @@ import click
 import msgspec
 from msgspec import Struct
 
+from loadtest.bench.audit_lines import audit_lines
 from loadtest.bench.audit_ship import (
     RECORD_BYTES,
     CatchUp,
@@ -28,6 +29,7 @@ from loadtest.bench.audit_ship import (
     measure_catch_up,
     measure_ship,
 )
+from loadtest.bench.lines import keep
 from serving.audit.durability import GroupSync
 from serving.audit.segment import SegmentWriter
 
@@ -118,6 +120,7 @@ def audit(
 
             serving, strict_serving = measure_serving(chosen, folder / "serve", runs, tell)
     report = AuditReport(append, strict, ship, catch_up, serving, strict_serving)
+    keep(ctx, audit_lines(report))
     if as_json:
         sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
     else:

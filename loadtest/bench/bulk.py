@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from loadtest.bench.lines import keep
 from loadtest.bench.models import Line, show
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def bulk(
         lines += _jobs(rows, rounds, workers, batch_rows, wanted, tell)
     if "isolation" in wanted:
         lines += measure_isolation(Path(ctx.obj["credit_data"]), max(rounds, 4), tell)
+    keep(ctx, lines)
     if as_json:
         click.echo(msgspec.json.encode(lines).decode())
     else:

@@ -15,6 +15,8 @@ import click
 import msgspec
 from msgspec import Struct
 
+from loadtest.bench.lines import keep
+
 SECTIONS = ("one-row", "many", "batch", "routing", "swaps", "explain")
 
 
@@ -66,6 +68,7 @@ def models(
             lines.extend(found)
             if not as_json:
                 show(found)
+    keep(ctx, lines)
     if as_json:
         click.echo(msgspec.json.encode(lines).decode())
 

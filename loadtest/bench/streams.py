@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from loadtest.bench.lines import keep
 from loadtest.bench.models import Line, show
 from loadtest.errors import TargetError
 
@@ -75,6 +76,7 @@ def streams(
             lines += _cost(server, node, rows, rounds, tell)
         if "isolation" in only or not only:
             lines += _isolation(server, node, rounds, cores[-1], tell)
+    keep(ctx, lines)
     if as_json:
         click.echo(msgspec.json.encode(lines).decode())
     else:
