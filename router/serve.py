@@ -7,10 +7,8 @@ by one, each successor ready before its predecessor drains.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import resource
 import selectors
 import signal
 import socket
@@ -246,14 +244,6 @@ def wakeup_pipe() -> Iterator[int]:
         os.close(write)
 
 
-def many_files() -> None:
-    """Allow as many open files as the system lets us: a connection is one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        with contextlib.suppress(OSError, ValueError):  # an unlimited hard limit may be refused
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def run(settings: RouterSettings) -> None:
     """Serve until told to stop; returns when every worker has drained.
 
@@ -265,7 +255,6 @@ def run(settings: RouterSettings) -> None:
     if not logging.getLogger().handlers:
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     check_settings(settings)
-    many_files()
     sockets = inherited_sockets(os.environ)[: settings.workers]
     if not sockets:
         sockets = bind_sockets(settings.bind, settings.port, settings.workers)
