@@ -57,6 +57,7 @@ class Capacity(Struct, frozen=True):
         rows_per_s: audit rows per second that Postgres must take at the peak.
         extrapolated: more nodes than were measured.
         binding: what gave out on a node, in words of the searches.
+        rows_measured: rows per second that were seen to reach the database; None when not told.
         notes: what a reader should know.
     """
 
@@ -73,6 +74,7 @@ class Capacity(Struct, frozen=True):
     thresholds: tuple[str, ...]
     notes: tuple[str, ...]
     binding: tuple[str, ...] = ()
+    rows_measured: float | None = None
     format: Literal["interlock/capacity/v1"] = "interlock/capacity/v1"
 
 
@@ -109,6 +111,11 @@ def plan_capacity(demand: Demand, knees: Sequence[Knee], measured_nodes: int = 1
         notes.append(
             f"the evidence of one node reached the database only up to {min(kept_up):,.0f}/s"
         )
+    if kept_up and min(kept_up) < peak:
+        notes.append(
+            f"the database took {min(kept_up):,.0f} rows/s where it was measured; "
+            f"{peak:,.0f}/s is extrapolated: interlock bench audit tells what it can take"
+        )
     if any(knee.local for knee in knees):
         notes.append("the knee is LOCAL: generator and server shared cores, nodes can do more")
     if not all(knee.confirmed for knee in knees):
@@ -129,6 +136,7 @@ def plan_capacity(demand: Demand, knees: Sequence[Knee], measured_nodes: int = 1
         extrapolated=nodes > measured_nodes,
         thresholds=knees[0].thresholds,
         notes=tuple(notes),
+        rows_measured=min(kept_up) if kept_up else None,
         binding=tuple(sorted({knee.binding.words for knee in knees if knee.binding})),
     )
 

@@ -91,11 +91,11 @@ def parse_time(text: str, now: datetime) -> datetime:
         LoadTestError: neither.
     """
     ago = _AGO.fullmatch(text)
-    if ago:
-        return now - timedelta(**{_UNITS[ago[2]]: float(ago[1])})
     try:
+        if ago:
+            return now - timedelta(**{_UNITS[ago[2]]: float(ago[1])})
         found = datetime.fromisoformat(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise LoadTestError(
             f"expected a time such as 7d, 12h or 2026-01-31T08:00, got {text!r}", at="--since"
         ) from None

@@ -28,7 +28,7 @@ Database = Callable[[str | None], str | None]
 @click.command()
 @click.option("--rate", type=float, required=True, help="Requests per second on average.")
 @click.option("--knee", "knees", type=_PATH, multiple=True,
-              help="knee.json or its folder; repeat for repeated searches.")  # fmt: skip
+              help="knee.json or a folder of them: repeated searches for an interval.")  # fmt: skip
 @click.option("--by-route", is_flag=True, help="What routing saves against the heaviest model.")
 @click.option("--run", "run_path", type=_PATH,
               help="A run near the knee, whose counters tell what models cost.")  # fmt: skip
@@ -49,6 +49,8 @@ Database = Callable[[str | None], str | None]
 @click.option("--redundancy", type=click.IntRange(0), default=1, show_default=True)
 @click.option("--nodes-measured", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--node-price", type=float, default=0.10, show_default=True, help="Per node-hour.")
+@click.option("--spool-gib", type=click.FloatRange(min=0.001), default=16.0, show_default=True,
+              help="Room for audit segments on a node.")  # fmt: skip
 @click.option("--record-bytes", type=click.IntRange(1), default=900, show_default=True)
 @click.option("--json", "as_json", is_flag=True)
 @click.pass_obj
@@ -59,18 +61,18 @@ def plan(database: Database | None, /, **flags: Any) -> None:
     and money, from the route mix of the evidence and each model's measured cost.
     """
     from loadtest.capacity import Demand, plan_capacity
-    from loadtest.results import read_knee
+    from loadtest.results import read_knees
     from loadtest.show_planning import show_capacity
 
     demand = Demand(
         rate=flags["rate"], burst=flags["burst"], headroom=flags["headroom"],
         redundancy=flags["redundancy"], node_price=flags["node_price"],
-        record_bytes=flags["record_bytes"],
+        record_bytes=flags["record_bytes"], spool_bytes=int(flags["spool_gib"] * 2**30),
     )  # fmt: skip
     if flags["by_route"]:
         _by_route(demand, flags, database)
         return
-    knees = [read_knee(path) for path in flags["knees"]]
+    knees = [knee for path in flags["knees"] for knee in read_knees(path)]
     capacity = plan_capacity(demand, knees, flags["nodes_measured"])
     if flags["as_json"]:
         _print_json(capacity)

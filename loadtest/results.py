@@ -57,9 +57,15 @@ def read_comparison(path: Path) -> Comparison:
 
 
 def read_knees(path: Path) -> list[Knee]:
-    """Every knee under a folder, or the one in a file; none where there are only runs."""
+    """Every knee under a folder, or the one in a file; none where there are only runs.
+
+    Raises:
+        LoadTestError: there is no such folder or file, or it is no knee of this version.
+    """
     if path.is_file():
-        return [read_knee(path)] if path.name == "knee.json" else []
+        return [read_knee(path)] if path.name != "summary.json" else []
+    if not path.exists():
+        raise LoadTestError("expected knee.json or a folder of them, there is none", at=str(path))
     return [read_knee(file) for file in sorted(path.rglob("knee.json"))]
 
 

@@ -34,7 +34,7 @@ def show_capacity(c: Capacity) -> None:
         f"price               {c.per_million:,.3f} per million predictions, "
         f"{c.monthly:,.0f} a month at {d.node_price:g} per node-hour\n"
         f"audit               {c.rows_per_s:,.0f} rows/s into Postgres at the peak; a node's spool "
-        f"lasts {c.spool_hours:,.1f} h without it\n"
+        f"lasts {c.spool_hours:,.1f} h without it ({d.spool_bytes / 2**30:g} GiB)\n"
     )
     for words in c.binding:
         text.append(f"gave out on a node  {words}\n")

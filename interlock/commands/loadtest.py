@@ -137,6 +137,8 @@ def run(**flags: Any) -> None:
 @click.option("--confirm", default="60s", callback=parse_seconds, show_default=True,
               help="Measured time of the confirming run.")  # fmt: skip
 @click.option("--width", type=click.FloatRange(0.005, 0.5), default=0.03, show_default=True)
+@click.option("--searches", type=click.IntRange(1, 99), default=1, show_default=True,
+              help="Repeat the search; plan takes the lower end of three or more.")  # fmt: skip
 @_WARMUP
 @_ARRIVAL
 @_SEED
@@ -161,20 +163,24 @@ def knee(**flags: Any) -> None:
         if not flags["as_json"]:
             click.echo(show_probe(probe))
 
-    found = search(
-        made, start=flags["start"], most=flags["most"], confirm_s=flags["confirm"],
-        width=flags["width"], tell=tell,
-        services=find_services(find_home(flags["home"])),
-    )  # fmt: skip
-    if flags["out"] is not None:
-        write_knee(found, flags["out"])
-    if flags["as_json"]:
-        import msgspec
+    services = find_services(find_home(flags["home"]))
+    confirmed = True
+    for number in range(1, flags["searches"] + 1):
+        found = search(
+            made, start=flags["start"], most=flags["most"], confirm_s=flags["confirm"],
+            width=flags["width"], tell=tell, services=services,
+        )  # fmt: skip
+        confirmed = confirmed and found.confirmed
+        if flags["out"] is not None:
+            several = flags["searches"] > 1
+            write_knee(found, flags["out"] / f"{number:03d}" if several else flags["out"])
+        if flags["as_json"]:
+            import msgspec
 
-        sys.stdout.buffer.write(msgspec.json.encode(found) + b"\n")
-    else:
-        show_knee(found)
-    sys.exit(0 if found.confirmed else 5)
+            sys.stdout.buffer.write(msgspec.json.encode(found) + b"\n")
+        else:
+            show_knee(found)
+    sys.exit(0 if confirmed else 5)
 
 
 @loadtest.command()

@@ -204,3 +204,40 @@ def test_folder_without_results_is_refused(tmp_path):
     result = call("report", tmp_path)
     assert result.exit_code == 2
     assert "summary.json, knee.json or compare.json" in result.output
+
+
+@pytest.fixture(scope="module")
+def knees(router, tmp_path_factory):
+    process, home = router
+    folder = tmp_path_factory.mktemp("knees")
+    result = call(
+        "knee", "--url", f"http://127.0.0.1:{process.port}", "--home", home, "--endpoint", "credit",
+        "--threshold", "p50<5s", "--start", 100, "--most", 200, "--probe", "300ms", "--warmup",
+        "0s", "--searches", 2, "--out", folder,
+    )  # fmt: skip
+    assert result.exit_code == 5, result.output  # nothing fails, so nothing can be confirmed
+    assert result.output.count("nothing gave out") == 2
+    return folder
+
+
+def test_repeated_searches_are_planned_with_and_compared(knees):
+    planned = call("plan", "--rate", 1000, "--knee", knees, "--json")
+    assert planned.exit_code == 0, planned.output
+    capacity = msgspec.json.decode(planned.stdout)
+    assert capacity["per_node"] == 200
+    assert capacity["nodes"] == 12  # 1,500 / 140, and a spare
+    assert capacity["extrapolated"]
+    compared = call("compare", knees, knees, "--json")
+    assert compared.exit_code == 5  # two searches a side decide nothing
+    assert msgspec.json.decode(compared.stdout)["kind"] == "knee"
+
+
+def test_probes_tell_the_servers_processor_time_and_who_was_busiest(knees):
+    knee = msgspec.json.decode((knees / "001" / "knee.json").read_bytes())
+    for probe in knee["probes"]:
+        assert probe["cpu_us"] >= 0
+        assert {use["name"] for use in probe["binding"]["uses"]} == {"router", "generator"}
+    assert call("report", knees / "001").exit_code == 0
+    page = (knees / "001" / "report.html").read_text()
+    assert "<h2>Knee</h2>" in page
+    assert page.count("<svg") == 1
