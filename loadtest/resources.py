@@ -26,6 +26,8 @@ FULL_PROCESS = 0.85
 """Share of a core from which one process is taken to be full."""
 FULL_MACHINE = 0.92
 """Share of all cores from which the machine is."""
+BUSY_WRITER = 0.3
+"""Share of a core from which a writer of the evidence is at work, not waiting."""
 BEHIND_SHARE = 0.05
 BEHIND_LAG_S = 2.0
 """Below both the evidence is taken to keep up: it is brought over in batches."""
@@ -183,12 +185,11 @@ def bind(
             name, f"cores of this machine: {machine:.2f} of {cores} busy ({', '.join(parts)})"
         )
     if audit is not None and audit.behind_per_s > 0:
-        writers = [use for use in served if use.name in {"shipper", "postgres"}]
-        name = max(writers, key=lambda use: use.cores).name if writers else "shipper"
+        name, why = _behind(served)
         return found(
             name,
             f"{name}: {audit.kept_per_s:,.0f} records/s were kept and {audit.shipped_per_s:,.0f} "
-            f"reached the database",
+            f"reached the database{why}",
         )
     if late:
         return found("generator", "generator: it could not keep its schedule")
@@ -197,3 +198,15 @@ def bind(
     first = max(served, key=lambda use: use.busiest)
     return found("none", f"nothing was full; the busiest was {first.name} with "
                  f"{first.busiest:.0%} of a core")  # fmt: skip
+
+
+def _behind(served: Sequence[Use]) -> tuple[str, str]:
+    """Who holds up the evidence, shipper or database, and a remark when neither is busy."""
+    by = {use.name: use for use in served}
+    shipper, postgres = by.get("shipper"), by.get("postgres")
+    if postgres is not None and postgres.busiest >= BUSY_WRITER:
+        if shipper is None or postgres.cores > shipper.cores:
+            return "postgres", ""
+    elif shipper is not None and shipper.busiest < BUSY_WRITER:
+        return "shipper", "; neither was busy, so it waits or has stopped: see its log"
+    return "shipper", ""

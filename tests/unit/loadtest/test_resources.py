@@ -35,12 +35,20 @@ def test_full_machine_is_blamed_on_whoever_used_most():
     assert bind(uses, 1.85, 2, CALM, late=True).resource == "router"
 
 
-def test_evidence_that_falls_behind_is_blamed_on_the_busier_writer():
-    uses = [ROUTER, POSTGRES, Use("shipper", 0.5, 0.5)]
+@pytest.mark.parametrize(
+    ("shipper", "postgres", "blamed"),
+    [(0.5, 0.3, "shipper"), (0.4, 0.7, "postgres"), (0.0, 0.1, "shipper"), (0.1, 0.5, "postgres")],
+)
+def test_evidence_that_falls_behind_is_blamed_on_the_busier_writer(shipper, postgres, blamed):
+    uses = [ROUTER, Use("postgres", postgres, postgres), Use("shipper", shipper, shipper)]
     found = bind(uses, 1.3, 4, BEHIND, late=False)
-    assert found.resource == "shipper"
+    assert found.resource == blamed
     assert "1,000 records/s were kept and 400 reached the database" in found.words
-    assert bind([ROUTER, POSTGRES], 1.3, 4, BEHIND, late=False).resource == "postgres"
+    assert ("neither was busy" in found.words) == (max(shipper, postgres) < 0.3)
+
+
+def test_evidence_that_falls_behind_unseen_is_blamed_on_the_shipper():
+    assert bind([ROUTER], 1.3, 4, BEHIND, late=False).resource == "shipper"
 
 
 def test_late_generator_is_named_when_nothing_else_was_full():
