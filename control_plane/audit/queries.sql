@@ -1,21 +1,52 @@
--- The evidence, read only. `{where}` is filled with conditions from a fixed list in store.py; values
--- are always parameters. Ids are UUIDv7: ordering by id is ordering by time, by index.
+-- The evidence, read only. `{where}` and `{window}` are filled with conditions from a fixed list in
+-- search.py; values are always parameters. Ids are UUIDv7: ordering by id is ordering by time.
 
 -- name: by_time
+-- In days that are over: their indexes have a filter's column first and then the time.
 SELECT id, received_at, decided_at, endpoint, release, rule, unknown, model, version,
     package_digest, key_id, request_id, subject_ref, decision, decision_rule, status, durability,
     retention_class, latency_us, explain, reason, rows, writer, seq
 FROM audit_records
-WHERE {where}
+WHERE {window} AND {where}
+ORDER BY received_at DESC, id DESC
+LIMIT {limit}
+
+-- name: rare
+-- Answers other than 200 have an index of their own.
+SELECT id, received_at, decided_at, endpoint, release, rule, unknown, model, version,
+    package_digest, key_id, request_id, subject_ref, decision, decision_rule, status, durability,
+    retention_class, latency_us, explain, reason, rows, writer, seq
+FROM audit_records
+WHERE {window} AND status <> 200 AND {where}
 ORDER BY id DESC
+LIMIT {limit}
+
+-- name: bounded
+-- The newest {most} rows and no more; the last of them comes along, so that the next page begins
+-- behind it.
+SELECT id, received_at, decided_at, endpoint, release, rule, unknown, model, version,
+    package_digest, key_id, request_id, subject_ref, decision, decision_rule, status, durability,
+    retention_class, latency_us, explain, reason, rows, writer, seq, examined, coalesce({where}, false) AS matches
+FROM (
+    SELECT newest.*, row_number() OVER () AS examined FROM (
+        SELECT id, received_at, decided_at, endpoint, release, rule, unknown, model, version,
+            package_digest, key_id, request_id, subject_ref, decision, decision_rule, status, durability,
+            retention_class, latency_us, explain, reason, rows, writer, seq
+        FROM audit_records
+        WHERE {window}
+        ORDER BY id DESC
+        LIMIT {most}
+    ) newest
+) counted
+WHERE {where} OR examined = {most}
 LIMIT {limit}
 
 -- name: by_key
 -- With a selective key: find its rows by that index first, then sort the few.
 WITH found AS MATERIALIZED (
     SELECT id, received_at, decided_at, endpoint, release, rule, unknown, model, version,
-        package_digest, key_id, request_id, subject_ref, decision, decision_rule, status,
-        durability, retention_class, latency_us, explain, reason, rows, writer, seq
+        package_digest, key_id, request_id, subject_ref, decision, decision_rule, status, durability,
+        retention_class, latency_us, explain, reason, rows, writer, seq
     FROM audit_records
     WHERE {where}
 )

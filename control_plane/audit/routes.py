@@ -38,7 +38,11 @@ async def list_records(
     cursor: Cursor = "",
     limit: Limit = DEFAULT_LIMIT,
 ) -> Page[RecordRow]:
-    """Decisions, newest first. `subject` is whom they are about; only its keyed hash is stored."""
+    """Decisions, newest first. `subject` is whom they are about; only its keyed hash is stored.
+
+    A page may hold fewer than `limit` rows and still have a `next`: a call looks at a bounded
+    number of rows of today and yesterday. Go on until `next` is null.
+    """
     filters = Filters(
         endpoint=endpoint,
         subject_ref=await service.find_subject(settings, subject) if subject else None,

@@ -12,6 +12,7 @@ import msgspec
 from control_plane import adminlog
 from control_plane.audit import store
 from control_plane.audit.schemas import Evidence, Explanation, Filters, RecordRow
+from control_plane.audit.search import Place, search
 from control_plane.db.pool import Connection
 from control_plane.errors import InvalidError, UnavailableError
 from control_plane.identity.user import User
@@ -43,6 +44,8 @@ async def list_records(
 ) -> Page[RecordRow]:
     """A page of records, newest first, inside a transaction that also notes the question.
 
+    A page may be shorter than its limit, even empty, and have a next one: see `search.py`.
+
     Raises:
         InvalidError: not a cursor, limit or time range.
     """
@@ -52,18 +55,21 @@ async def list_records(
     )
     if filters.since and filters.until and filters.since >= filters.until:
         raise InvalidError("expected since before until", code="audit.range", at="since")
-    before: UUID | None = read_cursor(cursor, UUID)[0] if cursor else None
+    after = None
+    if cursor:
+        at, row = read_cursor(cursor, datetime, UUID)
+        after = Place(aware(at) or at, row)
     try:
-        rows = await store.list_records(connection, filters, before, limit + 1)
+        found = await search(connection, filters, after, limit, datetime.now(UTC))
     except OverflowError:
         raise InvalidError(
             "expected times that a calendar has", code="audit.range", at="until"
         ) from None
     await adminlog.note(
-        connection, user.email, "audit.query", filters=asked(filters), found=len(rows[:limit])
+        connection, user.email, "audit.query", filters=asked(filters), found=len(found.rows)
     )
-    following = write_cursor(rows[limit - 1].id) if len(rows) > limit else None
-    return Page(rows[:limit], following)
+    following = write_cursor(found.after.at, found.after.id) if found.after else None
+    return Page(found.rows, following)
 
 
 def aware(at: datetime | None) -> datetime | None:

@@ -11,11 +11,9 @@ import msgspec
 from control_plane.audit.schemas import (
     Approval,
     Explanation,
-    Filters,
     LinkedEvent,
     ModelFacts,
     Record,
-    RecordRow,
     ReleaseFacts,
 )
 from control_plane.db import sql
@@ -23,66 +21,8 @@ from control_plane.db.pool import Connection
 
 _SQL = sql.load("control_plane.audit")
 
-_EQUAL = (
-    "endpoint", "subject_ref", "request_id", "decision", "model", "version", "rule", "release",
-    "status", "key_id",
-)  # fmt: skip
-"""Columns that a filter compares for equality; the only names that ever enter the SQL."""
-_LINKED = ("outcome", "override")
-"""Filters on linked events; their conditions are in ``queries.sql``."""
-_SELECTIVE = ("subject_ref", "request_id", *_LINKED)
-
 _NO_TIME = datetime.fromtimestamp(0, UTC)
 _BYTES = ("features", "context", "outputs", "error")
-
-
-async def list_records(
-    connection: Connection, filters: Filters, before: UUID | None, limit: int
-) -> list[RecordRow]:
-    """Records, newest first.
-
-    Args:
-        connection: to read with.
-        filters: which ones.
-        before: only ids below this one.
-        limit: at most.
-    """
-    conditions: list[str] = []
-    values: list[Any] = []
-
-    def add(condition: str, value: Any) -> None:
-        values.append(value)
-        conditions.append(condition.format(f"${len(values)}"))
-
-    for column in _EQUAL:
-        value = getattr(filters, column)
-        if value is not None:
-            add(column + " = {}", value)
-    for kind in _LINKED:
-        value = getattr(filters, kind)
-        if value is not None:
-            add(_SQL[kind].strip(), value)
-    if filters.since is not None:
-        add("id >= {}", first_id(filters.since))
-        add("received_at >= {}", filters.since)
-    if filters.until is not None:
-        add("id < {}", first_id(filters.until + timedelta(milliseconds=1)))
-        add("received_at < {}", filters.until)
-    if before is not None:
-        add("id < {}", before)
-        add("received_at < {}", time_of(before) + timedelta(milliseconds=1))
-    values.append(limit)
-    selective = any(getattr(filters, column) is not None for column in _SELECTIVE)
-    query = _SQL["by_key" if selective else "by_time"].format(
-        where=" AND ".join(conditions) or "true", limit=f"${len(values)}"
-    )
-    rows = await connection.fetch(query, *values)
-    return [msgspec.convert(dict(row), RecordRow) for row in rows]
-
-
-def first_id(at: datetime) -> UUID:
-    """The lowest UUIDv7 of a millisecond."""
-    return UUID(int=max(0, int(at.timestamp() * 1000)) << 80)
 
 
 def time_of(record: UUID) -> datetime:
