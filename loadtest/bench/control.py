@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import click
@@ -23,7 +24,8 @@ from msgspec import Struct
 
 from compiler.signing import KeyPair, b64
 from loadtest.bench.control_live import LiveFigures, measure_live
-from loadtest.bench.control_state import add_audit_rows, fill
+from loadtest.bench.control_reads import READS, resolve
+from loadtest.bench.control_state import SUBJECT_KEY, add_audit_rows, fill
 from loadtest.bench.http_client import Client
 from loadtest.bench.node import free_port
 from loadtest.errors import LoadTestError, TargetError
@@ -36,30 +38,6 @@ USERS = 50
 PER_S = 200
 PUBLISH_S = 1.0
 SUSPEND_S = 2.0
-
-READS: tuple[tuple[str, str], ...] = (
-    ("models", "/models?limit=100"),
-    ("versions", "/models/model-0500/versions"),
-    ("version", "/models/model-0500/versions/7"),
-    ("reports", "/models/model-0500/versions/7/reports"),
-    ("endpoints", "/endpoints?limit=100"),
-    ("endpoint", "/endpoints/endpoint-100"),
-    ("draft", "/endpoints/endpoint-100/draft"),
-    ("served", "/endpoints/endpoint-100/served"),
-    ("activations", "/endpoints/endpoint-100/activations"),
-    ("releases", "/releases?limit=100"),
-    ("releases of one", "/releases?endpoint=endpoint-100"),
-    ("keys", "/keys?limit=100"),
-    ("users", "/users"),
-    ("log", "/log?limit=100"),
-    ("log of one", "/log?subject=endpoint-100"),
-    ("nodes", "/nodes"),
-    ("jobs", "/jobs"),
-    ("datasets", "/datasets"),
-    ("audit newest", "/audit/records?limit=50"),
-    ("audit of endpoint", "/audit/records?endpoint=endpoint-100&limit=50"),
-    ("audit by request", "/audit/records?request_id=r4711"),
-)
 
 
 class ReadFigures(Struct, frozen=True):
@@ -96,6 +74,7 @@ def control_plane(database_url: str) -> Iterator[tuple[int, str]]:
         root.save(secrets / "root.key")
         KeyPair.generate().save(secrets / "releaser.key")
         (secrets / "root.pub").write_text(b64(root.public))
+        (secrets / "subject.key").write_bytes(SUBJECT_KEY)
         (secrets / "bootstrap.token").write_text("bench")
         log = home / "log"
         env = {
@@ -150,7 +129,7 @@ async def read_each(port: int, token: str, rows: int, calls: int) -> list[ReadFi
     """Every read route, one call at a time."""
     client = Client(port, token)
     figures = []
-    for name, path in READS:
+    for name, path in await resolve(partial(client.expect, "GET")):
         times = []
         for number in range(calls + 3):
             begun = time.perf_counter()
@@ -168,9 +147,12 @@ async def read_each(port: int, token: str, rows: int, calls: int) -> list[ReadFi
 async def many_users(port: int, token: str, rows: int, seconds: float) -> LoadFigures:
     """Fifty users, each with a connection, at a constant total rate."""
     total = int(PER_S * seconds)
-    start = time.perf_counter() + 0.2
     times: list[float] = []
     errors = 0
+    asking = Client(port, token)
+    paths = [path for _, path in await resolve(partial(asking.expect, "GET"))]
+    await asking.close()
+    start = time.perf_counter() + 0.2
 
     async def one_user(first: int) -> None:
         nonlocal errors
@@ -178,7 +160,7 @@ async def many_users(port: int, token: str, rows: int, seconds: float) -> LoadFi
         for number in range(first, total, USERS):
             due = start + number / PER_S
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            status, _ = await client.call("GET", READS[number % len(READS)][1])
+            status, _ = await client.call("GET", paths[number % len(paths)])
             times.append((time.perf_counter() - due) * 1000)
             errors += status != 200
         await client.close()
@@ -199,6 +181,7 @@ async def many_users(port: int, token: str, rows: int, seconds: float) -> LoadFi
     type=click.Path(exists=True, path_type=Path),
     help="Home of a running demo stack: measure only publish, suspend and resume on it.",
 )
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write a PNG.")
 @click.option("--json", "as_json", is_flag=True)
 @click.pass_context
 def control(
@@ -209,9 +192,13 @@ def control(
     seconds: float,
     database: str | None,
     live: Path | None,
+    plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Read routes and fifty users, with 1,000 models, 10,000 versions and growing evidence."""
+    """Read routes and fifty users, with 1,000 models, 10,000 versions and growing evidence.
+
+    Example: interlock bench control --audit-rows 100000,1000000,10000000 --plot control.png
+    """
     if live is not None:
         _show_live(ctx, asyncio.run(measure_live(live)), as_json=as_json)
         return
@@ -241,6 +228,11 @@ def control(
             tell(f"{USERS} users at {PER_S}/s for {seconds:.0f} s")
             loads.append(asyncio.run(many_users(port, token, size, seconds)))
     _show(reads, loads, sizes, click.echo, as_json=as_json)
+    if plot is not None:
+        from loadtest.bench.control_plot import plot_control
+
+        plot_control(reads, loads, LIMIT_MS, plot)
+        tell(f"plot: {plot}")
     slow = [figure for figure in reads if figure.p99_ms > LIMIT_MS]
     if slow or any(load.errors for load in loads):
         ctx.exit(4)

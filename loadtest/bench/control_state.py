@@ -9,12 +9,22 @@ from typing import Any
 
 import asyncpg
 
+from router.subject import SubjectHasher
+
+SUBJECT_KEY = b"subject key of a benchmark, of no person"
+SUBJECT = "47392"
 STEP = 250_000
 """Audit rows per statement, so that progress can be shown."""
 
+CLOSED = (
+    "SELECT indexname AS index FROM pg_indexes"
+    r" WHERE tablename ~ '^audit_records_.*_[0-9]{8}$' AND indexname ~ '_q_[a-z]+$'"
+)
 BEFORE_AUDIT = (
     "registry", "versions", "packages", "events", "contributors", "endpoints", "drafts",
     "releases", "bundles", "release_models", "release_events", "activations", "keys", "log",
+    "reports", "gates", "aliases", "approvals", "datasets", "snapshots", "jobs", "job_logs",
+    "job_attempts", "runs", "trials", "validations", "validation_reports", "schedules", "nodes",
 )  # fmt: skip
 
 
@@ -46,17 +56,33 @@ async def fill(database_url: str, tell: Callable[[str], None]) -> None:
 async def add_audit_rows(
     database_url: str, have: int, want: int, tell: Callable[[str], None]
 ) -> None:
-    """Audit rows up to a number, spread over the last 30 days."""
+    """Audit rows up to a number, spread over the last 30 days; days that are over are closed.
+
+    The indexes of closed days are built once the rows are there, as the maintenance does it.
+    """
     connection: Any = await asyncpg.connect(database_url)
     try:
         for day in range(31):
             await connection.execute(
                 "SELECT ensure_audit_partitions('default', 1, current_date - $1::int)", day
             )
+        await connection.execute("SET session_replication_role = replica")
+        await connection.execute("SET synchronous_commit = off")
+        await connection.execute("SET maintenance_work_mem = '256MB'")
+        for name in await connection.fetch(CLOSED):
+            await connection.execute(f"DROP INDEX {name['index']}")
+        subject = SubjectHasher(SUBJECT_KEY).ref(SUBJECT)
         for start in range(have, want, STEP):
             stop = min(start + STEP, want)
             tell(f"writing audit rows: {stop:,} of {want:,}")
-            await connection.execute(statements()["audit"], start + 1, stop, want, timeout=600)
-        await connection.execute("ANALYZE audit_records")
+            await connection.execute(
+                statements()["audit"], start + 1, stop, want, subject, timeout=600
+            )
+        await connection.execute(statements()["events_after"], have + 1, want, timeout=600)
+        tell("closing days")
+        while await connection.fetchval("SELECT close_audit_partition()", timeout=600):
+            pass
+        await connection.execute("VACUUM ANALYZE audit_records", timeout=600)
+        await connection.execute("ANALYZE audit_events")
     finally:
         await connection.close()
