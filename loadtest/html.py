@@ -6,15 +6,19 @@ from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from loadtest.htmlparts import notes, section, table
+from loadtest.plantext import html_capacity, html_saving
 from loadtest.plots import DRAWINGS, STEPS, draw_knee, svg
 from loadtest.show import agent_lines, show_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
+    from loadtest.capacity import Capacity
     from loadtest.compare import Comparison
     from loadtest.knee import Knee
     from loadtest.resources import Binding
+    from loadtest.routesaving import RouteSaving
     from loadtest.summary import Summary
 
 _STYLE = """
@@ -39,7 +43,8 @@ figure text{font-family:system-ui,sans-serif}
 .scroll{overflow-x:auto}table{border-collapse:collapse;margin:.2rem 0;
 font-variant-numeric:tabular-nums}
 td,th{padding:.25rem 1.1rem .25rem 0;text-align:right;white-space:nowrap}
-td:first-child,th:first-child{text-align:left}th{font-weight:600;
+th,td:first-child{white-space:normal}td:first-child,th:first-child{text-align:left}
+th{font-weight:600;
 border-bottom:1px solid var(--line)}
 .pass{color:var(--good)}.fail{color:var(--bad)}.unknown,.note{color:var(--warn)}
 .badge{display:inline-block;border-radius:99px;padding:.05rem .7rem;font-weight:600}
@@ -47,6 +52,8 @@ border-bottom:1px solid var(--line)}
 .badge.unknown{background:var(--warn)}.badge.badge{color:var(--paper)}
 .quiet{color:var(--quiet)}code{background:var(--card);border:1px solid var(--line);padding:0 .3em;
 border-radius:4px}p{margin:.3rem 0}
+.facts{display:grid;grid-template-columns:fit-content(9rem) 1fr;gap:.15rem 1.2rem;margin:.4rem 0}
+.facts dt{color:var(--quiet)}.facts dd{margin:0}
 .bar{display:flex;height:1.5rem;border-radius:6px;overflow:hidden;margin:.4rem 0}
 .key{display:flex;flex-wrap:wrap;gap:.2rem 1.1rem}.key i{display:inline-block;width:.7rem;
 height:.7rem;
@@ -59,8 +66,10 @@ def page(
     summary: Summary | None = None,
     knee: Knee | None = None,
     comparison: Comparison | None = None,
+    capacity: Capacity | None = None,
+    saving: RouteSaving | None = None,
 ) -> str:
-    """One page of what there is of a run, a knee and a comparison."""
+    """One page of what there is of a run, a knee, a comparison and plans."""
     of = f" of {', '.join(summary.targets)}" if summary else ""
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8>",
@@ -70,6 +79,8 @@ def page(
         *(_run(summary) if summary else ()),
         *(_knee(knee) if knee else ()),
         *(_comparison(comparison) if comparison else ()),
+        html_capacity(capacity) if capacity else "",
+        html_saving(saving) if saving else "",
         *(_environment(summary) if summary else ()),
         "</html>",
     ]
@@ -123,18 +134,18 @@ def _run(summary: Summary) -> list[str]:
         "<div class=tiles>",
         *(f"<div class=tile><b>{value}</b><span>{name}</span></div>" for value, name in tiles),
         "</div>",
-        _section("Latency", _table(("", "corrected", "certified at 99%", "uncorrected"),
+        section("Latency", table(("", "corrected", "certified at 99%", "uncorrected"),
                                    latency_rows(summary))),
         *_server(summary),
         *_resources(summary.binding),
         "<h2>Plots</h2><div class=plots>",
         *(f"<figure>{plot}</figure>" for plot in plots if plot),
         "</div>",
-        _section("Rates and outcomes", _table(
+        section("Rates and outcomes", table(
             ("offered/s", "sent/s", "completed/s", "good/s", "requests"),
             [(f"{f.offered_rate:,.1f}", f"{f.sent_rate:,.1f}", f"{f.completed_rate:,.1f}",
               f"{f.good_rate:,.1f}", f"{f.requests:,}")],
-        ) + _table(("outcome", "requests"), bad)),
+        ) + table(("outcome", "requests"), bad)),
     ]  # fmt: skip
 
 
@@ -183,9 +194,9 @@ def _server(summary: Summary) -> list[str]:
     )
     about = f"<p class=quiet>{timed}; queue is what clients waited beyond them.</p>"
     return [
-        _section("Where the time went", f"<div class=bar>{bar}</div><div class=key>{key}</div>"
+        section("Where the time went", f"<div class=bar>{bar}</div><div class=key>{key}</div>"
                  f"{about}{lag}{behind}"),
-        _section("Models", _table(("model", "rows", "share", "mean in the model"), models)),
+        section("Models", table(("model", "rows", "share", "mean in the model"), models)),
     ]  # fmt: skip
 
 
@@ -199,10 +210,10 @@ def _resources(binding: Binding | None) -> list[str]:
     ]
     if binding.machine_cores is not None:
         rows.append(("all of this machine", f"{binding.machine_cores:.2f}", ""))
-    table = _table(("service", "cores", "its busiest process"), rows)
+    listed = table(("service", "cores", "its busiest process"), rows)
     full = "Nothing was full" if binding.resource == "none" else binding.resource
     words = f"<p><b>{escape(full)}</b>: {escape(binding.words)}</p>"
-    return [_section("Which resource was full", words + table)]
+    return [section("Which resource was full", words + listed)]
 
 
 def _knee(knee: Knee) -> list[str]:
@@ -224,13 +235,13 @@ def _knee(knee: Knee) -> list[str]:
         else ""
     )
     return [
-        _section(
+        section(
             "Knee",
             f"<p><b>{knee.rate:,.0f} requests/s</b> ({word}; between {knee.low:,.0f} and "
             f"{knee.high:,.0f}) for {escape(', '.join(knee.thresholds))}</p>{bound}"
             + (f"<p class=note>{escape(knee.note)}</p>" if knee.note else "")
             + f"<figure>{svg(lambda axis: draw_knee(axis, knee), 9, 4.4)}</figure>"
-            + _table(head, rows),
+            + table(head, rows),
         )
     ]
 
@@ -246,9 +257,8 @@ def _comparison(found: Comparison) -> list[str]:
         f"{found.runs_a} against {found.runs_b} {found.kind}s"
         f"{', in pairs' if found.paired else ''}; equal within {found.margin:.0%}"
     )
-    notes = "".join(f"<p class=note>{escape(note)}</p>" for note in found.notes)
     head = ("figure", "a", "b", "b / a", "interval", "verdict")
-    return [_section("Comparison", f"<p>{badge} {about}</p>{_table(head, rows)}{notes}")]
+    return [section("Comparison", f"<p>{badge} {about}</p>{table(head, rows)}{notes(found.notes)}")]
 
 
 def _environment(summary: Summary) -> list[str]:
@@ -261,7 +271,7 @@ def _environment(summary: Summary) -> list[str]:
         else ""
     )
     return [
-        _section(
+        section(
             "Made on",
             f"{local}<p class=quiet>{escape(e.cpu)}, {e.cores} cores, {e.memory_mb:,} MiB, kernel "
             f"{escape(e.kernel)}, governor {escape(e.governor)}, Python {e.python}; "
@@ -269,15 +279,3 @@ def _environment(summary: Summary) -> list[str]:
             + "".join(f"<p class=quiet>{escape(line)}</p>" for line in agent_lines(summary)),
         )
     ]
-
-
-def _section(title: str, body: str) -> str:
-    return f"<h2>{escape(title)}</h2>{body}"
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
-    )
-    return f"<div class=scroll><table><tr>{top}</tr>{body}</table></div>"

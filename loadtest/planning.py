@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from loadtest.mix import RouteMix
     from loadtest.routesaving import Source
     from loadtest.serverside import ServerSide
+    from loadtest.summary import Summary
 
 _PATH = click.Path(path_type=Path)
 Database = Callable[[str | None], str | None]
@@ -52,6 +53,8 @@ Database = Callable[[str | None], str | None]
 @click.option("--spool-gib", type=click.FloatRange(min=0.001), default=16.0, show_default=True,
               help="Room for audit segments on a node.")  # fmt: skip
 @click.option("--record-bytes", type=click.IntRange(1), default=900, show_default=True)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path),
+              help="Folder for the plan as JSON, markdown and picture.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True)
 @click.pass_obj
 def plan(database: Database | None, /, **flags: Any) -> None:
@@ -63,6 +66,7 @@ def plan(database: Database | None, /, **flags: Any) -> None:
     from loadtest.capacity import Demand, plan_capacity
     from loadtest.results import read_knees
     from loadtest.show_planning import show_capacity
+    from loadtest.store import write_capacity
 
     demand = Demand(
         rate=flags["rate"], burst=flags["burst"], headroom=flags["headroom"],
@@ -74,6 +78,8 @@ def plan(database: Database | None, /, **flags: Any) -> None:
         return
     knees = [knee for path in flags["knees"] for knee in read_knees(path)]
     capacity = plan_capacity(demand, knees, flags["nodes_measured"])
+    if flags["out"] is not None:
+        write_capacity(capacity, flags["out"])
     if flags["as_json"]:
         _print_json(capacity)
     else:
@@ -85,6 +91,7 @@ def _by_route(demand: Demand, flags: dict[str, Any], database: Database | None) 
     from loadtest.routesaving import costs_of, plan_by_route
     from loadtest.serverside import since_start
     from loadtest.show_planning import show_saving
+    from loadtest.store import write_saving
 
     server: ServerSide | None = None
     source: Source = "run"
@@ -101,6 +108,8 @@ def _by_route(demand: Demand, flags: dict[str, Any], database: Database | None) 
         key = flags["key"] or find_demo_key(home)
         server = since_start(parse_target(flags["url"] or find_url(home)), key, mix.endpoint)
     saving = plan_by_route(demand, mix, costs_of(server, source, package_us, set(mix.models)))
+    if flags["out"] is not None:
+        write_saving(saving, flags["out"])
     if flags["as_json"]:
         _print_json(saving)
     else:
@@ -147,29 +156,35 @@ def _mix(
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--markdown", is_flag=True, help="Print the summary for a pull request.")
 def report(folder: Path, markdown: bool) -> None:
-    """Write report.html of a run, a knee or a comparison.
+    """Write report.html of what --out left: a run, a knee, a comparison, plans.
 
     Of a run also report.md, latency.hgrm and latency.hlog.
     """
+    from loadtest import results
     from loadtest.html import page
     from loadtest.report import hgrm_report, markdown_report, write_hlog
-    from loadtest.results import read_comparison, read_knee, read_records, read_summary
     from loadtest.show import show
     from loadtest.summary import corrected_us
 
-    summary = read_summary(folder) if (folder / "summary.json").exists() else None
-    knee = read_knee(folder) if (folder / "knee.json").exists() else None
-    comparison = read_comparison(folder) if (folder / "compare.json").exists() else None
-    if summary is None and knee is None and comparison is None:
+    known: dict[str, tuple[str, Callable[[Path], Any]]] = {
+        "summary": ("summary.json", results.read_summary),
+        "knee": ("knee.json", results.read_knee),
+        "comparison": ("compare.json", results.read_comparison),
+        "capacity": ("plan.json", results.read_capacity),
+        "saving": ("saving.json", results.read_saving),
+    }
+    found = {part: read(folder) for part, (name, read) in known.items() if (folder / name).exists()}
+    if not found:
         raise LoadTestError(
-            "expected summary.json, knee.json or compare.json in it, got none of them",
+            f"expected one of {', '.join(name for name, _ in known.values())} in it, got none",
             at=str(folder), hint="give the folder of --out",
         )  # fmt: skip
-    (folder / "report.html").write_text(page(summary, knee, comparison), encoding="utf-8")
+    (folder / "report.html").write_text(page(**found), encoding="utf-8")
+    summary: Summary | None = found.get("summary")
     if summary is not None:
         (folder / "report.md").write_text(markdown_report(summary), encoding="utf-8")
         if (folder / "records.npz").exists():
-            records, begin = read_records(folder, summary)
+            records, begin = results.read_records(folder, summary)
             text = hgrm_report(corrected_us(records))
             (folder / "latency.hgrm").write_text(text, encoding="utf-8")
             write_hlog(records, begin, folder / "latency.hlog")

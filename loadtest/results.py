@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 import numpy as np
 
+from loadtest.capacity import Capacity
 from loadtest.compare import Comparison
 from loadtest.errors import LoadTestError
 from loadtest.knee import Knee
 from loadtest.record import Records
+from loadtest.routesaving import RouteSaving
 from loadtest.summary import Summary
 
 if TYPE_CHECKING:
@@ -54,6 +56,16 @@ def read_comparison(path: Path) -> Comparison:
         LoadTestError: missing, or not a comparison of this version.
     """
     return _read(path / "compare.json" if path.is_dir() else path, Comparison)
+
+
+def read_capacity(path: Path) -> Capacity:
+    """A folder's ``plan.json``."""
+    return _read(path / "plan.json", Capacity)
+
+
+def read_saving(path: Path) -> RouteSaving:
+    """A folder's ``saving.json``."""
+    return _read(path / "saving.json", RouteSaving)
 
 
 def read_knees(path: Path) -> list[Knee]:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
+from loadtest.capacity import Demand
 from loadtest.errors import LoadTestError
+from loadtest.mix import RouteMix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from loadtest.capacity import Demand
-    from loadtest.mix import RouteMix
     from loadtest.serverside import ServerSide
 
 HOURS_A_MONTH = 730

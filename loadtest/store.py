@@ -12,8 +12,10 @@ from loadtest.summary import encode
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from loadtest.capacity import Capacity
     from loadtest.compare import Comparison
     from loadtest.knee import Knee
+    from loadtest.routesaving import RouteSaving
     from loadtest.run import Outcome
 
 
@@ -33,9 +35,7 @@ def write_knee(knee: Knee, folder: Path) -> None:
     """Write ``knee.json`` and the curve as ``knee.png``."""
     from loadtest.plots import plot_knee
 
-    folder.mkdir(parents=True, exist_ok=True)
-    document = msgspec.json.format(msgspec.json.encode(knee), indent=2)
-    (folder / "knee.json").write_bytes(document + b"\n")
+    _write_document(knee, folder, "knee.json")
     plot_knee(knee, folder / "knee.png")
 
 
@@ -43,8 +43,29 @@ def write_comparison(found: Comparison, folder: Path) -> None:
     """Write ``compare.json``, ``compare.md`` and ``compare.png``."""
     from loadtest.show_compare import markdown_comparison, plot_comparison
 
-    folder.mkdir(parents=True, exist_ok=True)
-    document = msgspec.json.format(msgspec.json.encode(found), indent=2)
-    (folder / "compare.json").write_bytes(document + b"\n")
+    _write_document(found, folder, "compare.json")
     (folder / "compare.md").write_text(markdown_comparison(found), encoding="utf-8")
     plot_comparison(found, folder / "compare.png")
+
+
+def write_capacity(capacity: Capacity, folder: Path) -> None:
+    """Write ``plan.json`` and ``plan.md``."""
+    from loadtest.plantext import markdown_capacity
+
+    _write_document(capacity, folder, "plan.json")
+    (folder / "plan.md").write_text(markdown_capacity(capacity), encoding="utf-8")
+
+
+def write_saving(saving: RouteSaving, folder: Path) -> None:
+    """Write ``saving.json``, ``saving.md`` and ``saving.png``."""
+    from loadtest.plantext import markdown_saving, plot_saving
+
+    _write_document(saving, folder, "saving.json")
+    (folder / "saving.md").write_text(markdown_saving(saving), encoding="utf-8")
+    plot_saving(saving, folder / "saving.png")
+
+
+def _write_document(document: msgspec.Struct, folder: Path, name: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    text = msgspec.json.format(msgspec.json.encode(document), indent=2)
+    (folder / name).write_bytes(text + b"\n")

@@ -203,7 +203,7 @@ def test_nothing_to_plan_from_is_refused_with_the_ways_out(tmp_path):
 def test_folder_without_results_is_refused(tmp_path):
     result = call("report", tmp_path)
     assert result.exit_code == 2
-    assert "summary.json, knee.json or compare.json" in result.output
+    assert "expected one of summary.json, knee.json" in result.output
 
 
 @pytest.fixture(scope="module")
@@ -241,3 +241,18 @@ def test_probes_tell_the_servers_processor_time_and_who_was_busiest(knees):
     page = (knees / "001" / "report.html").read_text()
     assert "<h2>Knee</h2>" in page
     assert page.count("<svg") == 1
+
+
+def test_plans_are_kept_and_reported_together(knees, stored, evidence, tmp_path):
+    for flags in (("--knee", knees), ("--by-route", "--run", stored, "--since", "2026-01-01")):
+        done = call("plan", "--rate", 1000, *flags, "--out", tmp_path, DATABASE_URL=evidence)
+        assert done.exit_code == 0, done.output
+    assert call("report", tmp_path).exit_code == 0
+    page = (tmp_path / "report.html").read_text()
+    for part in ("<h2>Plan</h2>", "12 nodes for 1,000 requests/s", "<h2>What routing saves</h2>",
+                 "before: all on", "releases 6, 7"):  # fmt: skip
+        assert part in page
+    saving = (tmp_path / "saving.md").read_text()
+    assert "| CPU seconds per million requests |" in saving
+    assert "12 nodes" in (tmp_path / "plan.md").read_text()
+    assert (tmp_path / "saving.png").read_bytes().startswith(b"\x89PNG")
