@@ -9,6 +9,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from compiler.rules import ast
+from compiler.rules.analyse.space import exact
 from compiler.rules.finding import Finding
 from compiler.rules.print_table import print_consequent
 
@@ -22,7 +23,11 @@ OVERLAP_RULES = 64
 
 
 def overlaps(rules: CompiledRules, space: Space) -> list[Finding]:
-    """Pairs that disagree, so that their order decides; those that agree together in one note."""
+    """Pairs that disagree, so that their order decides.
+
+    Those that agree are told together in one note, and so are special cases before what they are
+    cases of: a ladder such as ``< 0.3``, then ``< 0.5`` can be meant in one order only.
+    """
     steps = rules.flat.cascade.steps
     if len(steps) > OVERLAP_RULES:
         message = (
@@ -33,7 +38,8 @@ def overlaps(rules: CompiledRules, space: Space) -> list[Finding]:
     deciding = [np.isin(space.decided, step.leaves()) for step in steps]
     masks = [space.fires(step.rule) for step in steps]
     found: list[Finding] = []
-    agreeing: list[tuple[tuple[str, str], str, dict[str, Any]]] = []
+    agreeing: list[Finding] = []
+    special: list[Finding] = []
     for first, second in combinations(range(len(steps)), 2):
         one, two = steps[first], steps[second]
         both = deciding[first] & masks[second]
@@ -41,20 +47,27 @@ def overlaps(rules: CompiledRules, space: Space) -> list[Finding]:
             continue
         row = space.example(int(both.argmax()))
         paths = (one.path, two.path)
+        words = f"{one.path} and {two.path} can both be true and "
         if outcome(one) == outcome(two):
-            agreeing.append((paths, two.rule.at, row))
+            message = f"{words}agree: their order is free"
+            agreeing.append(Finding("note", "overlap", message, paths, two.rule.at, row))
+        elif _within(one, two, masks[first] & ~masks[second], space):
+            message = f"{one.path} is a special case of {two.path} and decides before it"
+            special.append(Finding("note", "overlap", message, paths, two.rule.at, row))
         else:
-            message = (
-                f"{one.path} and {two.path} can both be true and disagree; "
-                f"{one.path} decides{_words(one, two)}"
-            )
+            message = f"{words}disagree; {one.path} decides{_words(one, two)}"
             found.append(Finding("warning", "overlap", message, paths, two.rule.at, row))
-    if agreeing:
-        paths, place, row = agreeing[0]
-        others = f", and {len(agreeing) - 1} more pairs" if len(agreeing) > 1 else ""
-        message = f"{' and '.join(paths)} can both be true and agree: their order is free{others}"
-        found.append(Finding("note", "overlap", message, paths, place, row))
+    for notes in (special, agreeing):
+        if notes:
+            others = f", and {len(notes) - 1} more pairs" if len(notes) > 1 else ""
+            found.append(replace(notes[0], message=notes[0].message + others))
     return found
+
+
+def _within(one: Step, two: Step, alone: Any, space: Space) -> bool:
+    """Whether it is proved that the first rule is never true without the second."""
+    proved = space.complete and exact(one.rule.condition) and exact(two.rule.condition)
+    return proved and not alone.any()
 
 
 def _words(one: Step, two: Step) -> str:

@@ -92,6 +92,21 @@ def test_overlap_is_a_warning_where_the_rules_disagree_and_one_note_where_they_a
     assert found.example["score"] > 700
 
 
+def test_special_case_before_the_general_one_is_a_note_and_no_warning():
+    ladder = "IF amount < 3 THEN a ELSE IF amount < 5 THEN b ELSE IF amount < 9 THEN c ELSE d"
+    (found,) = findings(ladder, "overlap")
+    assert (found.level, found.rules) == ("note", ("rule1", "rule2"))
+    assert "special case" in found.message
+    assert "2 more pairs" in found.message
+    (found,) = findings("IF amount < 3 THEN a ELSE IF amount > 1 THEN b ELSE c", "overlap")
+    assert found.level == "warning"
+
+
+def test_special_case_that_is_not_proved_stays_a_warning(_small):
+    found = findings("IF amount < 3 THEN a ELSE IF amount < 5 THEN b ELSE c", "overlap")
+    assert [each.level for each in found] == ["warning"]
+
+
 def test_protected_feature_in_a_rule_is_an_error():
     (found,) = findings("IF age > 40 THEN a ELSE b", "protected_in_rule")
     assert found.level == "error"
@@ -164,7 +179,7 @@ def test_a_contradiction_is_proved_whatever_a_test_that_cells_do_not_show_says()
 
 
 def test_more_overlaps_than_anybody_reads_are_counted():
-    text = " ELSE ".join(f"IF amount > {n} THEN m{n}" for n in range(12, 0, -1))
+    text = " ELSE ".join(f"IF amount BETWEEN {n} AND {n + 20} THEN m{n}" for n in range(12))
     found = findings(text + " ELSE z", "overlap")
     assert len(found) == report.MOST + 1
     assert found[-1].message.startswith("63 more of this kind")
