@@ -102,7 +102,8 @@ def test_special_case_before_the_general_one_is_a_note_and_no_warning():
     assert found.level == "warning"
 
 
-def test_special_case_that_is_not_proved_stays_a_warning(_small):
+@pytest.mark.usefixtures("_small")
+def test_special_case_that_is_not_proved_stays_a_warning():
     found = findings("IF amount < 3 THEN a ELSE IF amount < 5 THEN b ELSE c", "overlap")
     assert [each.level for each in found] == ["warning"]
 
