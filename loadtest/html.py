@@ -218,6 +218,7 @@ def _resources(binding: Binding | None) -> list[str]:
 
 def _knee(knee: Knee) -> list[str]:
     word = "confirmed" if knee.confirmed else "not confirmed"
+    curve = svg(lambda axis: draw_knee(axis, knee), 9, 4.4)
     rows = [
         (
             f"{p.rate:,.0f}/s", p.phase, show_time(p.p50_us), show_time(p.p99_us),
@@ -240,7 +241,7 @@ def _knee(knee: Knee) -> list[str]:
             f"<p><b>{knee.rate:,.0f} requests/s</b> ({word}; between {knee.low:,.0f} and "
             f"{knee.high:,.0f}) for {escape(', '.join(knee.thresholds))}</p>{bound}"
             + (f"<p class=note>{escape(knee.note)}</p>" if knee.note else "")
-            + f"<figure>{svg(lambda axis: draw_knee(axis, knee), 9, 4.4)}</figure>"
+            + (f"<figure>{curve}</figure>" if curve else "")
             + table(head, rows),
         )
     ]
