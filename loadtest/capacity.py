@@ -30,7 +30,8 @@ class Demand(Struct, frozen=True):
         burst: peak over average.
         headroom: share of a node's knee that may be used.
         redundancy: nodes that may be lost.
-        node_price: price of a node-hour, any currency.
+        node_price: price of a node-hour.
+        currency: that it is in; a word for the tables.
         record_bytes: audit record in the spool.
         spool_bytes: spool of one node.
     """
@@ -42,6 +43,7 @@ class Demand(Struct, frozen=True):
     node_price: float = 0.10
     record_bytes: int = RECORD_BYTES
     spool_bytes: int = SPOOL_BYTES
+    currency: str = ""
 
 
 class Capacity(Struct, frozen=True):

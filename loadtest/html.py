@@ -10,6 +10,7 @@ from loadtest.htmlparts import notes, section, table
 from loadtest.plantext import html_capacity, html_saving
 from loadtest.plots import DRAWINGS, STEPS, draw_knee, svg
 from loadtest.show import agent_lines, show_time
+from loadtest.show_compare import draw_comparison, height_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -259,7 +260,13 @@ def _comparison(found: Comparison) -> list[str]:
         f"{', in pairs' if found.paired else ''}; equal within {found.margin:.0%}"
     )
     head = ("figure", "a", "b", "b / a", "interval", "verdict")
-    return [section("Comparison", f"<p>{badge} {about}</p>{table(head, rows)}{notes(found.notes)}")]
+    plot = svg(lambda axis: draw_comparison(axis, found), 9, height_in(found))
+    return [
+        section(
+            "Comparison",
+            f"<p>{badge} {about}</p><figure>{plot}</figure>{table(head, rows)}{notes(found.notes)}",
+        )
+    ]
 
 
 def _environment(summary: Summary) -> list[str]:

@@ -50,6 +50,7 @@ Database = Callable[[str | None], str | None]
 @click.option("--redundancy", type=click.IntRange(0), default=1, show_default=True)
 @click.option("--nodes-measured", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--node-price", type=float, default=0.10, show_default=True, help="Per node-hour.")
+@click.option("--currency", default="", help="Of that price, such as EUR; a word for the tables.")
 @click.option("--spool-gib", type=click.FloatRange(min=0.001), default=16.0, show_default=True,
               help="Room for audit segments on a node.")  # fmt: skip
 @click.option("--record-bytes", type=click.IntRange(1), default=900, show_default=True)
@@ -72,6 +73,7 @@ def plan(database: Database | None, /, **flags: Any) -> None:
         rate=flags["rate"], burst=flags["burst"], headroom=flags["headroom"],
         redundancy=flags["redundancy"], node_price=flags["node_price"],
         record_bytes=flags["record_bytes"], spool_bytes=int(flags["spool_gib"] * 2**30),
+        currency=flags["currency"],
     )  # fmt: skip
     if flags["by_route"]:
         _by_route(demand, flags, database)

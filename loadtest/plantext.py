@@ -11,11 +11,15 @@ from loadtest.plots import ACCENT, INK, QUIET, STEPS, new_figure, svg
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from loadtest.capacity import Capacity
+    from loadtest.capacity import Capacity, Demand
     from loadtest.routesaving import RouteSaving
 
 SOURCES = {"run": "the run", "router": "the router since its start", "package": "the package"}
 ROUTE_HEAD = ("model", "requests", "share", "model us", "request us", "measured in")
+
+
+def _money(demand: Demand) -> str:
+    return f"{demand.node_price:g} {demand.currency}".strip()
 
 
 def capacity_title(c: Capacity) -> str:
@@ -37,7 +41,7 @@ def capacity_rows(c: Capacity) -> list[tuple[str, str]]:
          f"{'still below the knee' if c.survives else 'OVERLOADED'} at the peak"),
         ("average load", f"{c.used_share:.0%} of the knee with all nodes up"),
         ("price", (f"{c.per_million:,.3f} per million predictions, {c.monthly:,.0f} a month at "
-         f"{d.node_price:g} per node-hour")),
+         f"{_money(d)} per node-hour")),
         ("audit", (f"{c.rows_per_s:,.0f} rows/s into Postgres at the peak; a node's spool of "
          f"{d.spool_bytes / 2**30:g} GiB lasts {c.spool_hours:,.1f} h without it")),
         *(("gave out on a node", words) for words in c.binding),
@@ -73,14 +77,15 @@ def saving_head(saving: RouteSaving) -> tuple[str, ...]:
 def saving_rows(saving: RouteSaving) -> list[tuple[str, ...]]:
     """Before, after, saved, as amount and share."""
     before, after = saving.before, saving.after
+    unit = f", {saving.demand.currency}" if saving.demand.currency else ""
     rows: list[tuple[str, ...]] = []
     for label, form, high, low in (
         ("CPU seconds per million requests", "{:,.2f}", before.cpu_s_per_million,
          after.cpu_s_per_million),
         (f"cores for {saving.demand.rate:,.0f}/s", "{:,.0f}", before.cores, after.cores),
-        ("price per million requests", "{:,.4f}", before.per_million, after.per_million),
-        ("price a month", "{:,.0f}", before.monthly, after.monthly),
-        ("price a year", "{:,.0f}", 12 * before.monthly, 12 * after.monthly),
+        (f"price per million requests{unit}", "{:,.4f}", before.per_million, after.per_million),
+        (f"price a month{unit}", "{:,.0f}", before.monthly, after.monthly),
+        (f"price a year{unit}", "{:,.0f}", 12 * before.monthly, 12 * after.monthly),
     ):  # fmt: skip
         share = f"{1 - low / high:.1%}" if high else ""
         rows.append((label, *(form.format(v) for v in (high, low, high - low)), share))
@@ -93,7 +98,7 @@ def saving_basis(saving: RouteSaving) -> list[tuple[str, str]]:
     return [
         ("mix", saving.mix.words),
         ("request", f"model + {saving.costs.rest_us:.1f} us for {saving.costs.rest}"),
-        ("price", (f"{d.node_price:g} per core-hour; cores for {d.burst:g} times the average, "
+        ("price", (f"{_money(d)} per core-hour; cores for {d.burst:g} times the average, "
          f"{d.headroom:.0%} of each used, {d.redundancy} spare")),
     ]  # fmt: skip
 

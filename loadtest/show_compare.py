@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
 from rich.panel import Panel
@@ -61,14 +61,12 @@ def markdown_comparison(found: Comparison) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def plot_comparison(found: Comparison, path: Path) -> None:
+def draw_comparison(axis: Any, found: Comparison) -> bool:
     """Each figure's ratio with its interval, against the band that counts as equal."""
-    from loadtest.plots import ACCENT, INK, QUIET, WARN, new_figure
+    from loadtest.plots import ACCENT, GRID, INK, QUIET, WARN
 
     colours = {"better": "#2b8a3e", "worse": WARN, "equivalent": ACCENT, "inconclusive": QUIET}
-    figure, axes = new_figure(1, 1, 9, 1.5 + 0.5 * len(found.figures))
-    axis = axes[0, 0]
-    axis.axvspan(1 - found.margin, 1 + found.margin, color="#e9ecef", zorder=0)
+    axis.axvspan(1 - found.margin, 1 + found.margin, color=GRID, zorder=0)
     axis.axvline(1, color=INK, linewidth=1)
     for place, f in enumerate(found.figures):
         colour = colours[f.verdict]
@@ -85,4 +83,18 @@ def plot_comparison(found: Comparison, path: Path) -> None:
     axis.set_xlim(max(1 - reach, 0), 1 + reach)
     axis.set_xlabel("b / a; the band counts as equal", fontsize=9, color=INK)
     axis.set_title(f"{found.verdict}: {_made_of(found)}", loc="left", fontsize=10, color=INK)
+    return True
+
+
+def height_in(found: Comparison) -> float:
+    """Inches that the drawing needs."""
+    return 1.5 + 0.5 * len(found.figures)
+
+
+def plot_comparison(found: Comparison, path: Path) -> None:
+    """The same as a PNG."""
+    from loadtest.plots import new_figure
+
+    figure, axes = new_figure(1, 1, 9, height_in(found))
+    draw_comparison(axes[0, 0], found)
     figure.savefig(path)
