@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
+from router.handover import Giver
 from router.head import Head
 from router.plane import Plane
 
@@ -28,6 +29,9 @@ class Door:
         ok: status line and headers of a plain 200, up to the content length.
         default_headers: date, as uvicorn writes it.
         draining: every answer ends its connection.
+        giver: passes connections on that begin to stream; None to stream here.
+        apart: this is the process of the streams: an answer ends its connection, so that whatever
+            comes next is served by a worker again.
     """
 
     def __init__(self, plane: Plane) -> None:
@@ -39,6 +43,8 @@ class Door:
         self.ok = b""
         self.default_headers: list[tuple[bytes, bytes]] = []
         self.draining = False
+        self.giver: Giver | None = None
+        self.apart = False
         plane.on_swap.append(self.heads.clear)
         self.set_headers([(b"date", formatdate(usegmt=True).encode())])
 

@@ -153,3 +153,8 @@ class ScoringError(AppError):
     """The model failed on this row."""
 
     code = "model.failed"
+
+
+def head_too_large(limit: int) -> HeadTooLargeError:
+    """The error for a head beyond the limit."""
+    return HeadTooLargeError(f"expected a request line and headers of at most {limit} bytes")

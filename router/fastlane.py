@@ -6,8 +6,8 @@ readers, upgrades that we do not speak, a drain that loses no request, and the f
 
 - a request whose head came before, byte for byte, and whose body is complete is answered without
   parsing anything again;
-- any other request of a fast route is answered when its last byte is parsed;
-- both only while nothing is outstanding on the connection, so that answers keep their order.
+- any other request of a fast route is answered when its last byte is parsed; both only while
+  nothing is outstanding on the connection, so that answers keep their order.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from compiler.errors import AppError
 from router.door import Door
-from router.errors import BodyError, HeadTooLargeError, MethodError, SlowSenderError
+from router.errors import BodyError, MethodError, SlowSenderError, head_too_large
+from router.handover import STREAM, pass_on
 from router.head import Head, read_head
 from router.held import hold
 from router.later import Later
@@ -37,10 +38,11 @@ class FastLane(HttpToolsProtocol):
     """One connection.
 
     Attributes:
-        door: what all connections share; set on a subclass by :func:`protocol_for`.
+        door: what all connections share; set on a subclass of each worker.
         phase: between requests, within a head, or within a body.
         since: when the phase began, on the door's clock.
         ended: nothing more is read from this connection.
+        before: what another process had read from it.
     """
 
     door: ClassVar[Door]
@@ -50,6 +52,7 @@ class FastLane(HttpToolsProtocol):
         self.phase = IDLE
         self.since = self.door.now
         self.ended = False
+        self.before = b""
         self._fresh = True
         self._head: Head | None = None
         self._chunks: list[bytes] = []
@@ -69,6 +72,8 @@ class FastLane(HttpToolsProtocol):
         if len(self.connections) > self.door.http.max_connections:
             self.ended = True
             transport.abort()
+        if self.before:
+            self.data_received(self.before)
 
     @property
     def _busy(self) -> bool:
@@ -90,6 +95,9 @@ class FastLane(HttpToolsProtocol):
                 raw = data[at:end]
                 head = heads.get(raw)
                 if head is None or size < end + head.size:
+                    if data.startswith(STREAM, at) and pass_on(door, self.transport, data[at:]):
+                        self.ended = True
+                        return
                     if self.timeout_keep_alive_task is not None:
                         self._unset_keepalive_if_required()
                     self._feed_first(data[at:] if at else data, raw)
@@ -127,9 +135,6 @@ class FastLane(HttpToolsProtocol):
             return
         if self.phase == HEAD:
             self._head_bytes += len(data)
-            if self._head_bytes > self.door.http.max_head_bytes:
-                self._end_with(head_too_large(self.door.http.max_head_bytes))
-                return
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -139,6 +144,9 @@ class FastLane(HttpToolsProtocol):
                 self._end_with(
                     BodyError(f"the request is not HTTP: {error}", code="http.malformed")
                 )
+        limit = self.door.http.max_head_bytes
+        if self.phase == HEAD and self._head_bytes > limit and not self.ended:
+            self._end_with(head_too_large(limit))  # what ended a head and began a body is no head
 
     def _without_upgrade(self, rest: bytes) -> None:
         """Read a request again as if it had not offered to change the protocol."""
@@ -224,7 +232,7 @@ class FastLane(HttpToolsProtocol):
         self.scope["state"]["head"] = head
         self.expect_100_continue = head.expect
         super().on_headers_complete()
-        if self.door.draining:
+        if self.door.draining or self.door.apart:
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
@@ -260,8 +268,7 @@ class FastLane(HttpToolsProtocol):
 
     def _respond(self, head: Head, body: bytes) -> None:
         """Answer a whole request of a fast route: one write."""
-        door = self.door
-        plane = door.plane
+        door, plane = self.door, self.door.plane
         answer = (plane.shed(head) if plane.shedder.active else None) or plane.answer(head, body)
         if answer.__class__ is bytes and self._keep and not door.draining and not head.bare:
             self.transport.write(b"%b%d\r\n\r\n%b" % (door.ok, len(answer), answer))
@@ -281,7 +288,7 @@ class FastLane(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         keep = self._keep if keep is None else keep
-        close = reply.close or not keep or self.door.draining
+        close = reply.close or not keep or self.door.draining or self.door.apart
         lines = [STATUS_LINE[reply.status]]
         for name, value in self.door.default_headers:
             lines += [name, b": ", value, b"\r\n"]
@@ -388,13 +395,3 @@ class FastLane(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """The sweeper ends idle connections; uvicorn's own timer has nothing to do."""
-
-
-def head_too_large(limit: int) -> HeadTooLargeError:
-    """The error for a head beyond the limit."""
-    return HeadTooLargeError(f"expected a request line and headers of at most {limit} bytes")
-
-
-def protocol_for(door: Door) -> type[FastLane]:
-    """The protocol class of one worker."""
-    return type("WorkerFastLane", (FastLane,), {"door": door})

@@ -28,8 +28,9 @@ from router.app import SlowLane
 from router.desk import Desk
 from router.door import TICK_S, Door
 from router.errors import StartError
-from router.fastlane import protocol_for
+from router.fastlane import FastLane
 from router.handlers.fast import FAST_HANDLERS
+from router.handover import Giver, Taker
 from router.idempotency import FolderStore, Idempotency, LazyRedisStore
 from router.ledger import RedisLedger
 from router.metrics.slots import Counters, series
@@ -71,9 +72,24 @@ class Worker:
         door: what its connections share.
         server: uvicorn on our protocol.
         feed: keeps releases and keys up to date.
+
+    Args:
+        settings: of the node.
+        number: of the worker.
+        listener: its socket; only its port matters to the process of the streams.
+        link: where connections that stream are passed on; None to keep them.
+        apart: it is the process of the streams.
     """
 
-    def __init__(self, settings: RouterSettings, number: int, listener: socket.socket) -> None:
+    def __init__(
+        self,
+        settings: RouterSettings,
+        number: int,
+        listener: socket.socket,
+        link: socket.socket | None = None,
+        *,
+        apart: bool = False,
+    ) -> None:
         self.settings = settings
         self.number = number
         self.listener = listener
@@ -87,6 +103,9 @@ class Worker:
             if settings.master_key is not None
             else None
         )
+        self.link = link
+        self._taking: set[asyncio.Task[None]] = set()
+        self.apart = apart
         self.server: Server | None = None
         self._stopping = False
 
@@ -102,6 +121,9 @@ class Worker:
             self.slow_lane = SlowLane(self.plane)
             self.tls = Tls(self.settings.tls) if self.settings.tls is not None else None
             self.server = server = self._server()
+            self.door.apart = self.apart
+            if self.link is not None and not self.apart:
+                self.door.giver = Giver(self.link)
             store = await asyncio.to_thread(ArtifactStore.open, self.settings.artifact_store)
             shelf = ModelShelf(store, self.settings.models)
             loader = ReleaseLoader(
@@ -116,7 +138,11 @@ class Worker:
             await stack.enter_async_context(task(self.plane.rates.keep(), "rates"))
             if self._stopping:
                 return
-            serving = asyncio.create_task(server.serve(sockets=[self.listener]), name="serve")
+            sockets = [] if self.apart else [self.listener]
+            serving = asyncio.create_task(server.serve(sockets=sockets), name="serve")
+            if self.apart and self.link is not None:
+                self.listener.close()
+                stack.enter_context(Taker(self.link, self._take_connection).taking())
             await self._announce(server, serving, on_ready)
             await serving
         _log.info("worker %d stopped", self.number)
@@ -200,6 +226,26 @@ class Worker:
         if self.tls is not None:
             config.ssl = self.tls.context
         return Server(config)
+
+    def _take_connection(self, connection: socket.socket, data: bytes) -> None:
+        """Serve a connection that a worker passed on."""
+        server = self.server
+        assert server is not None
+        protocol = protocol_for(self.door)(
+            config=server.config, server_state=server.server_state, app_state={}
+        )
+        protocol.before = data
+
+        async def serve() -> None:
+            loop = asyncio.get_running_loop()
+            try:
+                await loop.connect_accepted_socket(lambda: protocol, connection)
+            except OSError:  # the caller has gone
+                connection.close()
+
+        running = asyncio.create_task(serve(), name="take")
+        self._taking.add(running)
+        running.add_done_callback(self._taking.discard)
 
     async def _announce(
         self, server: Server, serving: asyncio.Task[None], on_ready: Callable[[], None]
@@ -289,6 +335,11 @@ async def task(work: Any, name: str) -> AsyncIterator[None]:
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
+
+
+def protocol_for(door: Door) -> type[FastLane]:
+    """The protocol class of one worker."""
+    return type("WorkerFastLane", (FastLane,), {"door": door})
 
 
 def read_root_key(text: str) -> bytes:

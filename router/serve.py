@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from router.errors import StartError
+from router.handover import handover_pair
 from router.settings import RouterSettings, encode_settings
 from router.sockets import bind_sockets, inherited_sockets
 from router.worker import EXIT_START, READY
@@ -59,16 +60,21 @@ class Supervisor:
     Args:
         settings: of the node.
         sockets: listening sockets, one per worker.
+
+    The process of the streams has the number behind the last worker. It is started when the first
+    connection is passed on, which shows on ``links[0]``, and again so after its end.
     """
 
     def __init__(self, settings: RouterSettings, sockets: list[socket.socket]) -> None:
         self.settings = settings
         self.sockets = sockets
+        apart = settings.streams_apart and settings.tls is None
+        self.links = handover_pair() if apart else None
         self.stopping = False
         self.failed: int | None = None
         self._children: list[Child] = []
         self._due: dict[int, float] = {}
-        self._deaths = [0] * len(sockets)
+        self._deaths = [0] * (len(sockets) + 1)
         self._ever_ready = False
         self._rolling: list[int] = []
         self._selector = selectors.DefaultSelector()
@@ -79,15 +85,29 @@ class Supervisor:
             self._selector.register(wakeup, selectors.EVENT_READ, "signal")
             for number in range(len(self.sockets)):
                 self._start(number)
+            self._watch()
             while self._children or (self._due and not self.stopping):
                 for key, _ in self._selector.select(self._patience()):
                     if key.data == "signal":
                         self._take_signals(os.read(wakeup, 64))
+                    elif key.data == "stream":
+                        self._selector.unregister(key.fileobj)
+                        self._start(self.apart)
                     else:
                         self._hear(key.data)
                 self._bury()
                 self._care()
         return self.failed or 0
+
+    @property
+    def apart(self) -> int:
+        """Number of the process of the streams."""
+        return len(self.sockets)
+
+    def _watch(self) -> None:
+        """Start the process of the streams when a connection waits for it."""
+        if self.links is not None:
+            self._selector.register(self.links[0], selectors.EVENT_READ, "stream")
 
     def _patience(self) -> float:
         """How long nothing needs doing."""
@@ -101,7 +121,7 @@ class Supervisor:
                         child.process.send_signal(number)
                 self.stop()
             elif number == signal.SIGHUP and not self.stopping:
-                self._rolling = list(range(len(self.sockets)))
+                self._rolling = sorted({*range(self.apart), *(c.number for c in self._children)})
 
     def stop(self) -> None:
         """Drain every worker and start no other."""
@@ -110,7 +130,7 @@ class Supervisor:
         self._rolling.clear()
         for child in self._children:
             child.drain()
-        for each in self.sockets:
+        for each in (*self.sockets, *(self.links or ())):
             each.close()
 
     def _start(self, number: int) -> None:
@@ -118,13 +138,14 @@ class Supervisor:
         self._due.pop(number, None)
         settings_read, settings_write = os.pipe()
         ready_read, ready_write = os.pipe()
-        listener = self.sockets[number].fileno()
-        fds = (settings_read, listener, ready_write)
+        listener = self.sockets[number % self.apart].fileno()
+        link = -1 if self.links is None else self.links[number < self.apart].fileno()
+        fds = (settings_read, listener, ready_write, link)
         command = [sys.executable, "-m", "router.worker", "interlock router", str(number)]
-        command += [*map(str, fds), str(os.getpid())]
+        command += [str(int(number == self.apart)), *map(str, fds), str(os.getpid())]
         process = subprocess.Popen(
             command,
-            pass_fds=fds,
+            pass_fds=[fd for fd in fds if fd >= 0],
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # a Ctrl-C reaches the workers through us, in order
         )
@@ -194,7 +215,10 @@ class Supervisor:
         """Start what is due, roll on, end what does not end."""
         now = time.monotonic()
         for number, due in list(self._due.items()):
-            if due <= now and not self.stopping:
+            if due <= now and not self.stopping and number == self.apart:
+                del self._due[number]
+                self._watch()
+            elif due <= now and not self.stopping:
                 self._start(number)
         self._roll()
         limit = self.settings.http.drain_s + KILL_AFTER_S

@@ -77,6 +77,8 @@ class RouterSettings(Struct, frozen=True):
     """Key that seals sensitive features; releases that have any are refused without it."""
     fastlane: bool = True
     """Answer predictions from parser callbacks; off sends them through the slow lane."""
+    streams_apart: bool = True
+    """Streams are served by a process of their own; without TLS."""
     poll_s: float = 1.0
     """How often the feed is read."""
     start_timeout_s: float = 20.0

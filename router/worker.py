@@ -1,4 +1,4 @@
-"""Entry of one worker process: ``python -m router.worker "interlock router" NUMBER FDS...``.
+"""Entry of a worker process: ``python -m router.worker "interlock router" NUMBER APART FDS...``.
 
 Settings come through a pipe, the socket by inheritance; readiness goes back through another pipe.
 """
@@ -23,9 +23,13 @@ EXIT_START = 3
 
 def main(arguments: list[str]) -> int:
     """Run one worker; returns the exit status."""
-    _, number, settings_fd, listener_fd, ready_fd, parent = arguments
+    _, number, apart, settings_fd, listener_fd, ready_fd, link_fd, parent = arguments
     die_with(int(parent))
     raise_file_limit()
+    if apart == "1":
+        from serving.priority import give_way
+
+        give_way()  # before anything is imported: all threads inherit it
     from router.settings import decode_settings
 
     with os.fdopen(int(settings_fd), "rb") as file:
@@ -34,6 +38,7 @@ def main(arguments: list[str]) -> int:
         level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
     listener = socket.socket(fileno=int(listener_fd))
+    link = socket.socket(fileno=int(link_fd)) if int(link_fd) >= 0 else None
     from compiler.errors import AppError
     from router.lifecycle import Worker
 
@@ -42,7 +47,7 @@ def main(arguments: list[str]) -> int:
         os.close(int(ready_fd))
 
     async def serve() -> None:
-        await Worker(settings, int(number), listener).run(ready)
+        await Worker(settings, int(number), listener, link, apart=apart == "1").run(ready)
 
     import uvloop
 
