@@ -69,6 +69,72 @@ id IN (SELECT e.record_id FROM audit_events e
            ON r.subject_ref = e.subject_ref AND r.received_at <= e.at
         WHERE e.kind = 'override' AND e.body ->> 'decision' = {0} AND e.record_id IS NULL)
 
+-- name: outcome_of_record
+-- From the newest decision back; the time in an id says which day to read.
+SELECT id, received_at, decided_at, endpoint, release, rule, unknown, model, version,
+    package_digest, key_id, request_id, subject_ref, decision, decision_rule, status, durability,
+    retention_class, latency_us, explain, reason, rows, writer, seq
+FROM (
+    SELECT DISTINCT record_id FROM audit_events
+    WHERE kind = 'outcome' AND body ->> 'label' = {said} AND record_id IS NOT NULL
+        AND {before_record}
+    ORDER BY record_id DESC
+) said
+JOIN LATERAL (
+    SELECT * FROM audit_records r
+    WHERE r.id = said.record_id
+        AND r.received_at >= uuid_extract_timestamp(said.record_id) - interval '1 second'
+        AND r.received_at < uuid_extract_timestamp(said.record_id) + interval '1 second'
+) found ON true
+WHERE {where}
+LIMIT {limit}
+
+-- name: outcome_of_subject
+-- An event about a subject is about what was decided of him before.
+SELECT id, received_at, decided_at, endpoint, release, rule, unknown, model, version,
+    package_digest, key_id, request_id, subject_ref, decision, decision_rule, status, durability,
+    retention_class, latency_us, explain, reason, rows, writer, seq
+FROM audit_records
+WHERE {where} AND {before} AND id IN (
+    SELECT r.id FROM audit_events e JOIN audit_records r
+        ON r.subject_ref = e.subject_ref AND r.received_at <= e.at
+    WHERE e.kind = 'outcome' AND e.body ->> 'label' = {said} AND e.record_id IS NULL)
+ORDER BY id DESC
+LIMIT {limit}
+
+-- name: override_of_record
+-- From the newest decision back; the time in an id says which day to read.
+SELECT id, received_at, decided_at, endpoint, release, rule, unknown, model, version,
+    package_digest, key_id, request_id, subject_ref, decision, decision_rule, status, durability,
+    retention_class, latency_us, explain, reason, rows, writer, seq
+FROM (
+    SELECT DISTINCT record_id FROM audit_events
+    WHERE kind = 'override' AND body ->> 'decision' = {said} AND record_id IS NOT NULL
+        AND {before_record}
+    ORDER BY record_id DESC
+) said
+JOIN LATERAL (
+    SELECT * FROM audit_records r
+    WHERE r.id = said.record_id
+        AND r.received_at >= uuid_extract_timestamp(said.record_id) - interval '1 second'
+        AND r.received_at < uuid_extract_timestamp(said.record_id) + interval '1 second'
+) found ON true
+WHERE {where}
+LIMIT {limit}
+
+-- name: override_of_subject
+-- An event about a subject is about what was decided of him before.
+SELECT id, received_at, decided_at, endpoint, release, rule, unknown, model, version,
+    package_digest, key_id, request_id, subject_ref, decision, decision_rule, status, durability,
+    retention_class, latency_us, explain, reason, rows, writer, seq
+FROM audit_records
+WHERE {where} AND {before} AND id IN (
+    SELECT r.id FROM audit_events e JOIN audit_records r
+        ON r.subject_ref = e.subject_ref AND r.received_at <= e.at
+    WHERE e.kind = 'override' AND e.body ->> 'decision' = {said} AND e.record_id IS NULL)
+ORDER BY id DESC
+LIMIT {limit}
+
 -- name: one
 SELECT id, received_at, decided_at, endpoint, release, rule, unknown, model, version,
     package_digest, key_id, request_id, subject_ref, decision, decision_rule, status, durability,

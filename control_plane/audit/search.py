@@ -3,8 +3,8 @@
 The evidence is one table per day. A question is put to the newest days first, then to ever longer
 stretches before them, until the page is full: most pages come from one or two tables.
 
-- A subject, a request or something that was said about a decision names few rows: they are found
-  by an index and sorted.
+- A subject or a request names few rows: they are found by an index and sorted.
+- What was said about decisions is walked from the newest decision back, each read from its day.
 - Answers other than 200 are rare and have an index of their own.
 - Days that are over have an index per common filter (endpoint, model, rule, decision, key) in order
   of time. Today and yesterday have none, because each would slow the writing of every record down;
@@ -28,7 +28,7 @@ from control_plane.db.pool import Connection
 
 _SQL = sql.load("control_plane.audit")
 
-EXAMINED = 10_000
+EXAMINED = 5_000
 """Rows that a question without an index looks at in one stretch of days."""
 OK = 200
 DAY = timedelta(days=1)
@@ -41,7 +41,6 @@ EQUAL = (
 """Columns that a filter compares for equality; the only names that ever enter the SQL."""
 LINKED = ("outcome", "override")
 """Filters on linked events; their conditions are in ``queries.sql``."""
-SELECTIVE = ("subject_ref", "request_id", *LINKED)
 INDEXED = ("endpoint", "model", "rule", "decision", "key_id")
 """Columns with an index in days that are over."""
 
@@ -137,8 +136,10 @@ async def search(
         limit: rows of a full page.
         now: decides which days are over.
     """
-    if any(getattr(filters, column) is not None for column in SELECTIVE):
+    if filters.subject_ref is not None or filters.request_id is not None:
         return page(await _by_key(connection, filters, after, limit + 1), limit)
+    if any(getattr(filters, kind) is not None for kind in LINKED):
+        return page(await _by_event(connection, filters, after, limit + 1), limit)
     indexed = any(getattr(filters, column) is not None for column in INDEXED)
     rare = filters.status is not None and filters.status != OK
     rows: list[Any] = []
@@ -185,6 +186,29 @@ async def _read(  # noqa: PLR0917 - one question in one span
     text = _SQL[kind].format(where=where, window=window, limit=query.place(wanted), most=EXAMINED)
     found: list[Any] = await connection.fetch(text, *query.values)
     return found
+
+
+async def _by_event(
+    connection: Connection, filters: Filters, after: Place | None, wanted: int
+) -> list[Any]:
+    """Rows that something was said about: of one record by its id, or of a subject."""
+    kind = next(kind for kind in LINKED if getattr(filters, kind) is not None)
+    others = msgspec.structs.replace(filters, **{kind: None})
+    rows: dict[UUID, Any] = {}
+    for name in (f"{kind}_of_record", f"{kind}_of_subject"):
+        query = _Query()
+        said = query.place(getattr(filters, kind))
+        where = query.filters(others)
+        where += " AND " + query.span(Span(filters.since, filters.until, over=False))
+        before = "true"
+        if after is not None:
+            before = f"id < {query.place(after.id)}"
+        text = _SQL[name].format(
+            said=said, where=where, before=before, before_record=before.replace("id", "record_id"),
+            limit=query.place(wanted),
+        )  # fmt: skip
+        rows |= {row["id"]: row for row in await connection.fetch(text, *query.values)}
+    return [rows[found] for found in sorted(rows, reverse=True)[:wanted]]
 
 
 async def _by_key(
