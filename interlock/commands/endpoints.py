@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from compiler.rules.diff.report import TableDiff
+from interlock.given import read_numbers
 from interlock.present import show_facts, show_rows
 from interlock.remote import Remote, remote_command
 from interlock.show_diff import show_table_diff
@@ -39,8 +40,24 @@ def list_endpoints(remote: Remote) -> None:
 @remote_command
 def create_endpoint(remote: Remote, name: str, owner: str, slo: tuple[str, ...]) -> None:
     """Create an endpoint."""
-    goals = {key: float(value) for key, _, value in (goal.partition("=") for goal in slo)}
-    answer = remote.call("POST", "/endpoints", {"name": name, "owner": owner, "slo": goals})
+    body = {"name": name, "owner": owner, "slo": read_numbers(slo, "--slo")}
+    show_facts(remote.call("POST", "/endpoints", body), ENDPOINT, as_json=remote.as_json)
+
+
+@endpoints.command("change")
+@click.argument("name")
+@click.option("--owner", help="E-mail of who answers for it.")
+@click.option("--slo", multiple=True, metavar="NAME=NUMBER", help="All objectives from now on.")
+@remote_command
+def change_endpoint(remote: Remote, name: str, owner: str | None, slo: tuple[str, ...]) -> None:
+    """Change owner or SLO; the next release carries them.
+
+    Example: interlock endpoints change credit --slo p99_ms=5 --slo availability=0.999
+    """
+    body: dict[str, Any] = {"owner": owner} if owner else {}
+    if slo:
+        body["slo"] = read_numbers(slo, "--slo")
+    answer = remote.call("PATCH", f"/endpoints/{name}", body)
     show_facts(answer, ENDPOINT, as_json=remote.as_json)
 
 

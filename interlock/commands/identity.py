@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import get_args
+from typing import BinaryIO, get_args
 
 import click
+import msgspec
 
 from compiler.errors import AppError
 from compiler.identity import Role, Roster, enrol, read_roster, revoke, roster_key, sign_roster
-from compiler.signing import KeyPair, b64, key_id, unb64
-from compiler.statements import format_time
+from compiler.signing import KeyPair, b64, key_id, sign, unb64
+from compiler.statements import MODEL_APPROVAL, RELEASE_APPROVAL, format_time
 from interlock.home import Home, default_home
 from interlock.stack.secrets import write_private
 
@@ -22,6 +23,13 @@ HOME = click.option(
     envvar="INTERLOCK_HOME",
     help="Home with root key and roster; default ~/.interlock.",
 )
+
+
+class Asked(msgspec.Struct):
+    """A statement as the control plane words it."""
+
+    payload_type: str
+    payload: str
 
 
 class IdentityError(AppError):
@@ -94,6 +102,33 @@ def revoke_command(key: str, root: Path | None, home: Path | None) -> None:
     _write(place, roster, pair)
     click.echo(f"revoked  {key}")
     click.echo(f"roster   version {roster.version}, {_roster_path(place)}")
+
+
+@identity.command("sign")
+@click.option("--key", required=True, type=click.Path(exists=True, path_type=Path), help="Yours.")
+@click.argument("statement", type=click.File("rb"), default="-")
+def sign_command(key: Path, statement: BinaryIO) -> None:
+    """Sign an approval STATEMENT as the API words it; prints the body that approves.
+
+    Example: curl -s .../statement | interlock identity sign --key my.key > approval.json
+    """
+    raw = statement.read()
+    try:
+        asked = msgspec.json.decode(raw, type=Asked)
+        payload = unb64(asked.payload)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise IdentityError(
+            f"expected a statement with payload_type and payload, got {raw[:80]!r}",
+            hint="it is what GET .../statement answers",
+        ) from error
+    if asked.payload_type not in (MODEL_APPROVAL, RELEASE_APPROVAL):
+        raise IdentityError(
+            f"expected an approval, got {asked.payload_type[:80]!r}",
+            hint="rosters and packages are signed by commands of their own",
+        )
+    click.echo(f"signing: {payload.decode(errors='replace')}", err=True)
+    envelope = sign(asked.payload_type, payload, KeyPair.load(key))
+    click.echo(msgspec.json.encode({"envelope": envelope.decode()}).decode())
 
 
 @identity.command("list")

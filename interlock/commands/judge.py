@@ -13,6 +13,7 @@ import click
 
 from compiler.errors import AppError
 from compiler.signing import KeyPair, sign, unb64
+from interlock.given import read_numbers
 from interlock.present import show_facts, show_rows
 from interlock.remote import Remote, remote_command
 
@@ -177,6 +178,25 @@ def set_tier(remote: Remote, model: str, tier: str) -> None:
     """Say how much hangs on a model; a high-tier version needs two approvals."""
     answer = remote.call("PUT", f"/models/{model}/tier", {"tier": tier})
     show_facts(answer, ("name", "tier", "aliases"), as_json=remote.as_json)
+
+
+@registry.command("gates")
+@click.argument("model")
+@click.option(
+    "--set", "wanted", multiple=True, metavar="NAME=NUMBER", help="All gates from now on."
+)
+@remote_command
+def gates(remote: Remote, model: str, wanted: tuple[str, ...]) -> None:
+    """What a model's versions have to reach before approval; with --set, say so.
+
+    Example: interlock registry gates quick --set min_roc_auc=0.7 --set max_cost_us=100
+    """
+    path = f"/models/{model}/gates"
+    if wanted:
+        answer = remote.call("PUT", path, read_numbers(wanted, "--set"))
+    else:
+        answer = remote.call("GET", path)
+    show_facts(answer or {"gates": "none"}, as_json=remote.as_json)
 
 
 @registry.command("retire")
