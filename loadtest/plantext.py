@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from loadtest.routesaving import RouteSaving
 
 SOURCES = {"run": "the run", "router": "the router since its start", "package": "the package"}
+WARM_SHARE = 0.5
 ROUTE_HEAD = ("model", "requests", "share", "model us", "request us", "measured in")
 
 
@@ -108,7 +109,14 @@ def saving_notes(saving: RouteSaving) -> list[str]:
     last = "cores follow from processor time, not from a knee: for latency use plan --knee"
     fallback = saving.mix.fallback
     first = [f"the mix is the run's own, not that of the evidence: {fallback}"] if fallback else []
-    return [*first, *saving.costs.notes, last]
+    share = next(route.share for route in saving.routes if route.model == saving.heaviest)
+    cold = (
+        [f"before is an upper estimate: {saving.heaviest} answered {share:.0%} of the requests, and "
+         "a call costs less when it answers all (its memory is warm)"]
+        if share < WARM_SHARE
+        else []
+    )  # fmt: skip
+    return [*first, *saving.costs.notes, *cold, last]
 
 
 def markdown_capacity(c: Capacity) -> str:

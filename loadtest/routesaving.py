@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 HOURS_A_MONTH = 730
 IDLE_SHARE = 0.5
+LEAST_SAMPLES = 10
+"""Of a model's processor time; below, its clock time is taken."""
 Source = Literal["run", "router", "package"]
 
 
@@ -112,18 +114,28 @@ def costs_of(
         # a clock runs on while another process has the core; processor time does not
         factor = server.cpu_us / server.router_us
     models = {name: us * factor for name, us in server.model_us.items() if name}
+    taken = {
+        name: us
+        for name, us in server.model_cpu_us.items()
+        if server.model_samples.get(name, 0) >= LEAST_SAMPLES
+    }
+    models |= taken
     sources: dict[str, Source] = dict.fromkeys(models, source)
     for name in wanted - set(models):
         if name in package_us:
             models[name], sources[name] = package_us[name], "package"
     notes = []
-    if factor < 1:
+    guessed = sorted(
+        name for name in wanted & set(models) if name not in taken and sources[name] != "package"
+    )
+    if guessed:
         notes.append(
-            f"the router waited for its core in the run: clock times were scaled by {factor:.2f} "
-            "to its processor time"
+            f"clock time{f' times {factor:.2f}' if factor < 1 else ''} stands for the processor "
+            f"time of {', '.join(guessed)}: fewer than {LEAST_SAMPLES} of its requests were timed"
         )
     if server.cpu_us is not None:
-        rest_us = max(server.cpu_us - server.infer_us * factor, 0.0)
+        scored = sum(n * models.get(name, 0.0) for name, n in server.models.items())
+        rest_us = max(server.cpu_us - scored / server.requests, 0.0)
         rest = "the router's whole processor time but models, kernel included"
     else:
         rest_us, rest = server.rest_us, "decoding, rules, audit and encoding; HTTP and kernel not"

@@ -26,6 +26,8 @@ _ROUTES = "interlock_route_decisions_total"
 _RECORDS = "interlock_audit_records_total"
 _STAGE = "interlock_stage_duration_seconds_total"
 _SAMPLES = "interlock_stage_samples_total"
+_MODEL_CPU = "interlock_model_cpu_seconds_total"
+_MODEL_CPU_SAMPLES = "interlock_model_cpu_samples_total"
 STAGES = ("decode", "route", "infer", "decide", "encode", "audit")
 
 
@@ -44,6 +46,8 @@ class ServerSide(Struct, frozen=True):
         cpu_us: processor time of the server's processes per request, kernel included; None when
             they cannot be seen.
         busy: share of a core that the busiest of them used; None when they cannot be seen.
+        model_cpu_us: mean processor time per row, by model, of the requests that the router timed.
+        model_samples: how many those were.
         stages: mean time of each step, of the requests that the router timed.
         timed: how many those were.
         queue_us: what clients waited beyond the steps: sockets, kernel, and the router's loop while
@@ -61,6 +65,8 @@ class ServerSide(Struct, frozen=True):
     audit_records: int
     cpu_us: float | None = None
     busy: float | None = None
+    model_cpu_us: dict[str, float] = {}
+    model_samples: dict[str, int] = {}
     stages: dict[str, float] = {}
     timed: int = 0
     queue_us: float | None = None
@@ -154,6 +160,8 @@ def difference(
     infer_us = total(grown, _INFER) / requests * 1e6
     timed = total(grown, _SAMPLES)
     spans = _by_label(grown, _STAGE, "stage")
+    worked = _by_label(grown, _MODEL_CPU, "model")
+    taken = {n: int(v) for n, v in _by_label(grown, _MODEL_CPU_SAMPLES, "model").items() if v > 0}
     return ServerSide(
         requests=int(requests),
         router_us=router_us,
@@ -169,6 +177,8 @@ def difference(
         audit_records=int(total(grown, _RECORDS)),
         cpu_us=sum(spent) / requests * 1e6 if spent else None,
         busy=busy,
+        model_cpu_us={name: worked.get(name, 0.0) / n * 1e6 for name, n in taken.items()},
+        model_samples=taken,
         stages={name: spans.get(name, 0.0) / timed * 1e6 for name in STAGES} if timed > 0 else {},
         timed=int(timed),
         audit=audit,

@@ -55,6 +55,8 @@ DURATION = "interlock_request_duration_seconds"
 INFER = "interlock_infer_duration_seconds_total"
 STAGE = "interlock_stage_duration_seconds_total"
 STAGE_SAMPLES = "interlock_stage_samples_total"
+MODEL_CPU = "interlock_model_cpu_seconds_total"
+MODEL_CPU_SAMPLES = "interlock_model_cpu_samples_total"
 
 CATALOGUE: tuple[Metric, ...] = (
     Metric(DURATION, "histogram", "Time from the last byte read to the answer.", MICRO),
@@ -81,6 +83,10 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric(INFER, "counter", "Time spent in models.", NANO),
     Metric(STAGE, "counter", "Time of each step of the requests that were timed.", NANO),
     Metric(STAGE_SAMPLES, "counter", "Requests that were timed step by step, about 1 in 128."),
+    Metric(
+        MODEL_CPU, "counter", "Processor time of models, of the calls of which it was taken.", NANO
+    ),
+    Metric(MODEL_CPU_SAMPLES, "counter", "Calls of which it was taken, about 1 in 128, by model."),
     Metric("interlock_requests_refused_total", "counter", "Requests refused, by status and code."),
     Metric(
         "interlock_features_tolerated_total",

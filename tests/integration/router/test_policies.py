@@ -18,7 +18,7 @@ from router.problem import status_of
 from router.release.build import assemble
 from router.release.spec import Policies, ReleaseContent
 from router.settled import Settled
-from router.stages import STAGES, UNTIMED
+from router.stages import BY_THREAD, STAGES, UNTIMED
 from router.subject import SubjectHasher
 from router.wire.native import decode_row
 from serving.audit.frame import RECORD
@@ -104,8 +104,9 @@ def test_record_holds_what_an_examiner_asks_for(bench: Callable[..., Bench]) -> 
 
 def test_timed_request_is_decided_and_recorded_as_any_other(bench: Callable[..., Bench]) -> None:
     found = bench()
-    started = time.perf_counter_ns() & ~UNTIMED
-    plain, timed = (found.ask(world.body(3), started=at) for at in (started + 1, started))
+    started = time.perf_counter_ns() & ~(BY_THREAD | UNTIMED)
+    starts = (started + 1, started, started | BY_THREAD)
+    plain, timed, by_thread = (found.ask(world.body(3), started=at) for at in starts)
     known = sum_files(found.folder / "metrics")
     ours = '{endpoint="credit",release="7"'
     assert known[f"interlock_stage_samples_total{ours}}}"] == 1
@@ -113,11 +114,14 @@ def test_timed_request_is_decided_and_recorded_as_any_other(bench: Callable[...,
         known[f'interlock_stage_duration_seconds_total{ours},stage="{name}"}}'] for name in STAGES
     ]
     assert min(spent) > 0
+    scored = f'{ours},model="standard_underwriting",version="1"}}'
+    assert known[f"interlock_model_cpu_samples_total{scored}"] == 1
+    assert known[f"interlock_model_cpu_seconds_total{scored}"] > 0
     assert sum(spent) <= time.perf_counter_ns() - started
-    first, second = found.records()
-    assert plain | {"id": ""} == timed | {"id": ""}
+    assert plain | {"id": ""} == timed | {"id": ""} == by_thread | {"id": ""}
     same = {"id": b"", "decided_ns": 0, "latency_us": 0}
-    assert msgspec.structs.replace(first, **same) == msgspec.structs.replace(second, **same)
+    first, second, third = (msgspec.structs.replace(each, **same) for each in found.records())
+    assert first == second == third
 
 
 def test_timed_request_that_is_refused_is_recorded_and_not_counted(

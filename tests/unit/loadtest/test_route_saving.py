@@ -69,22 +69,30 @@ def test_empty_mix_is_refused():
 
 
 def test_cost_of_a_model_that_the_run_missed_is_its_packages():
-    found = costs_of(counters(), "run", {"small": 3.0, "large": 7.0}, {"small", "large"})
-    assert found.models == {"small": 40.0, "large": 7.0}
+    server = counters(model_cpu_us={"small": 30.0}, model_samples={"small": 10})
+    found = costs_of(server, "run", {"small": 3.0, "large": 7.0}, {"small", "large"})
+    assert found.models == {"small": 30.0, "large": 7.0}
     assert found.sources == {"small": "run", "large": "package"}
-    assert found.rest_us == 60.0
+    assert found.rest_us == 85.0  # 100 us, and half of the requests were scored in 30
     assert found.notes == ()
 
 
 def test_clock_times_longer_than_processor_time_are_scaled_down_and_told():
     found = costs_of(counters(cpu_us=30.0), "run", {}, {"small"})
     assert found.models["small"] == pytest.approx(20.0)
-    assert found.rest_us == pytest.approx(10.0)
-    assert "0.50" in found.notes[0]
+    assert found.rest_us == pytest.approx(20.0)
+    assert "clock time times 0.50 stands for the processor time of small" in found.notes[0]
+
+
+def test_processor_time_of_too_few_samples_is_not_taken():
+    server = counters(model_cpu_us={"small": 1.0}, model_samples={"small": 9})
+    found = costs_of(server, "run", {}, {"small"})
+    assert found.models == {"small": 40.0}
+    assert "fewer than 10 of its requests were timed" in found.notes[0]
 
 
 def test_costs_of_an_idle_router_are_told():
-    assert "10% busy" in costs_of(counters(busy=0.1), "run", {}, {"small"}).notes[0]
+    assert "10% busy" in costs_of(counters(busy=0.1), "run", {}, {"small"}).notes[-1]
 
 
 def test_without_counters_only_the_models_are_counted_and_that_is_told():
