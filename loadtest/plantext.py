@@ -111,12 +111,10 @@ def saving_notes(saving: RouteSaving) -> list[str]:
     first = [f"the mix is the run's own, not that of the evidence: {fallback}"] if fallback else []
     share = next(route.share for route in saving.routes if route.model == saving.heaviest)
     cold = (
-        [f"before is an upper estimate: {saving.heaviest} answered {share:.0%} of the requests, and "
-         "a call costs less when it answers all (its memory is warm)"]
-        if share < WARM_SHARE
-        else []
-    )  # fmt: skip
-    return [*first, *saving.costs.notes, *cold, last]
+        f"before is an upper estimate: {saving.heaviest} answered {share:.0%} of the requests, "
+        "and a call costs less when it answers all (its memory is warm)"
+    )
+    return [*first, *saving.costs.notes, *([cold] if share < WARM_SHARE else []), last]
 
 
 def markdown_capacity(c: Capacity) -> str:
