@@ -5,10 +5,12 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from litestar import Request
+from litestar import Litestar, Request
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
+
+from control_plane.idempotency import MAX_KEY, remembers
 
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
@@ -23,6 +25,7 @@ class PlainDocs(OpenAPIRenderPlugin):
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         """The page."""
+        complete(openapi_schema, request.app)
         groups: dict[str, list[str]] = {}
         for path, methods in openapi_schema["paths"].items():
             for method, operation in methods.items():
@@ -113,16 +116,40 @@ REFUSAL: dict[str, Any] = {
 }
 
 
+ONCE: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "The same key with the same body gets the first answer again, for a day.",
+    "schema": {"type": "string", "maxLength": MAX_KEY},
+}
+
+
+def complete(document: dict[str, Any], app: Litestar) -> None:
+    """Say what holds for every operation: problems, and keys that make a POST safe to repeat."""
+    once = {
+        (route.path_format, method.lower())
+        for route in app.routes
+        for handler in getattr(route, "route_handlers", ())
+        for method in handler.http_methods
+        if method == "POST" and remembers(handler)
+    }
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            answers = operation.setdefault("responses", {})
+            answers.pop("400", None)  # the framework's own shape, which is never sent
+            answers["default"] = REFUSAL
+            parameters = operation.setdefault("parameters", [])
+            if (path, method) in once and ONCE not in parameters:
+                parameters.append(ONCE)
+
+
 class Document(JsonRenderPlugin):
-    """The OpenAPI document, in which every operation may also answer with a problem."""
+    """The OpenAPI document with what holds for every operation."""
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         """The document as JSON."""
-        for methods in openapi_schema["paths"].values():
-            for operation in methods.values():
-                answers = operation.setdefault("responses", {})
-                answers.pop("400", None)  # the framework's own shape, which is never sent
-                answers["default"] = REFUSAL
+        complete(openapi_schema, request.app)
         return super().render(request, openapi_schema)
 
 

@@ -41,6 +41,15 @@ _KEEP = "UPDATE remembered_answers SET status = $3, answer = $4 WHERE actor = $1
 _DROP = "DELETE FROM remembered_answers WHERE actor = $1 AND key = $2"
 
 
+def remembers(handler: Any) -> bool:
+    """Whether a handler's answers are kept for a key.
+
+    Not those of whoever is not signed in. Nor those to streamed bodies, which are never held in
+    memory: what they bring is known by its digest, so that a repetition changes nothing anyway.
+    """
+    return not (handler.opt.get("open") or handler.opt.get("streams"))
+
+
 class Answer(Struct):
     """An answer as it is sealed."""
 
@@ -66,7 +75,7 @@ class IdempotencyMiddleware(ASGIMiddleware):
             await next_app(scope, receive, send)
             return
         key = request.headers.get("idempotency-key", "")
-        if not key or scope["route_handler"].opt.get("open"):
+        if not key or not remembers(scope["route_handler"]):
             await next_app(scope, receive, send)
             return
         await self._once(request, key, next_app)

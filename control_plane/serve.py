@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 from typing import TYPE_CHECKING
@@ -61,6 +62,10 @@ async def _serve(settings: ControlSettings) -> None:
         server_header=False,
     )
     config.load()
+    # Everything that stays is loaded: a full collection over it took 80 ms, in which nobody is
+    # answered. Set aside, what is left to look at takes one or two.
+    gc.collect()
+    gc.freeze()
     server = Server(config)
     watch: asyncio.Task[None] | None = None
     if settings.tls is not None:

@@ -58,6 +58,7 @@ async def read_dataset(pool: Pool, name: FromPath[str]) -> Dataset:
 @post(
     "/datasets/{name:str}/snapshots",
     guards=[require("datasets.write")],
+    opt={"streams": True},
     request_max_body_size=service.MAX_UPLOAD_BYTES,
 )
 async def upload_snapshot(

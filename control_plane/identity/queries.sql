@@ -114,7 +114,8 @@ RETURNING id, expires_at;
 
 -- name: list_tokens
 SELECT id, name, scope, created_by, created_at, expires_at, revoked_at
-FROM service_tokens WHERE user_id = $1 ORDER BY created_at, id LIMIT 500;
+FROM service_tokens WHERE user_id = $1 AND (created_at, id) > ($2, $3)
+ORDER BY created_at, id LIMIT $4;
 
 -- name: revoke_token
 UPDATE service_tokens SET revoked_at = clock_timestamp()

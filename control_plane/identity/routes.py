@@ -114,9 +114,13 @@ async def create_service(data: JSONBody[NewServiceAccount], pool: Pool, user: Us
 
 
 @get("/services/{email:str}/tokens", guards=[require("users.read")])
-async def list_tokens(email: FromPath[str], pool: Pool) -> Page[TokenRow]:
-    """Tokens of a service account."""
-    return Page(await services.list_tokens(pool, email))
+async def list_tokens(
+    email: FromPath[str], pool: Pool, cursor: Cursor = "", limit: Limit = 100
+) -> Page[TokenRow]:
+    """Tokens of a service account, oldest first."""
+    after = read_cursor(cursor, datetime, UUID) if cursor else (_EPOCH, _ZERO)
+    rows = await services.list_tokens(pool, email, (after[0], after[1]), limit + 1)
+    return page_of(rows, limit, lambda r: TokenRow(**r), lambda r: (r["created_at"], r["id"]))
 
 
 @post("/services/{email:str}/tokens", guards=[require("users.write")])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from control_plane import adminlog
@@ -13,7 +15,6 @@ from control_plane.identity.schemas import (
     MadeToken,
     NewServiceAccount,
     NewToken,
-    TokenRow,
     UserRow,
 )
 from control_plane.identity.service import SERVICE_DOMAIN, clean_email, shown, unknown, words
@@ -85,11 +86,14 @@ async def create_token(pool: Pool, email: str, wanted: NewToken, by: User) -> Ma
     return MadeToken(row["id"], token, row["expires_at"])
 
 
-async def list_tokens(pool: Pool, email: str) -> list[TokenRow]:
-    """The tokens of a service account, without their secrets."""
+async def list_tokens(
+    pool: Pool, email: str, after: tuple[datetime, UUID], limit: int
+) -> list[Any]:
+    """Rows of a service account's tokens, oldest first, without their secrets."""
     async with pool.connection() as connection:
-        rows = await connection.fetch(_SQL["list_tokens"], await _account(connection, email))
-    return [TokenRow(**row) for row in rows]
+        account = await _account(connection, email)
+        rows: list[Any] = await connection.fetch(_SQL["list_tokens"], account, *after, limit)
+    return rows
 
 
 async def revoke_token(pool: Pool, email: str, token: UUID, by: User) -> None:

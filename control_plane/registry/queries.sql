@@ -89,7 +89,7 @@ RETURNING id, valid_from;
 -- name: list_aliases
 -- The alias history of a model as it was known at one time, newest first.
 SELECT id, alias, version, actor, valid_from, recorded_at FROM model_aliases
-WHERE model = $1 AND recorded_at <= $2 ORDER BY id DESC LIMIT 1000;
+WHERE model = $1 AND recorded_at <= $2 AND id < $3 ORDER BY id DESC LIMIT $4;
 
 -- name: resolve_alias
 SELECT version FROM model_aliases WHERE model = $1 AND alias = $2 AND valid_from <= $3

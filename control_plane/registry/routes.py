@@ -47,7 +47,12 @@ async def read_model(model: FromPath[str], pool: Pool) -> ModelView:
         return await store.read_model(connection, model)
 
 
-@post("/models", guards=[require("models.write")], request_max_body_size=MAX_PUSH_BYTES)
+@post(
+    "/models",
+    guards=[require("models.write")],
+    opt={"streams": True},
+    request_max_body_size=MAX_PUSH_BYTES,
+)
 async def push_package(
     request: Request[Any, Any, Any], pool: Pool, user: User, settings: Settings
 ) -> Pushed:
@@ -125,12 +130,19 @@ async def open_report(
 
 @get("/models/{model:str}/aliases", guards=[require("models.read")])
 async def list_aliases(
-    model: FromPath[str], pool: Pool, known_at: FromQuery[datetime | None] = None
+    *,
+    model: FromPath[str],
+    pool: Pool,
+    known_at: FromQuery[datetime | None] = None,
+    cursor: Cursor = "",
+    limit: Limit = 100,
 ) -> Page[AliasRow]:
     """Every move of this model's aliases, as it was known at a time."""
     async with pool.connection() as connection:
         await store.read_model(connection, model)
-        return await store.list_aliases(connection, model, known_at or datetime.now(UTC))
+        return await store.list_aliases(
+            connection, model, known_at or datetime.now(UTC), cursor, limit
+        )
 
 
 @put("/models/{model:str}/aliases/{alias:str}", guards=[require("models.write")])

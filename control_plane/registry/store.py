@@ -27,6 +27,8 @@ from control_plane.registry.schemas import (
 from control_plane.registry.service import bounded, find_version
 
 _SQL = sql.load("control_plane.registry")
+EVER = 2**62
+"""Above every id of a table."""
 
 
 async def list_models(connection: Connection, cursor: str, limit: int) -> Page[ModelRow]:
@@ -134,10 +136,13 @@ async def open_report(
     return bytes(row["content"]), row["media_type"], row["digest"]
 
 
-async def list_aliases(connection: Connection, model: str, known_at: datetime) -> Page[AliasRow]:
-    """Every move of a model's aliases that was recorded by a time, newest first."""
-    rows = await connection.fetch(_SQL["list_aliases"], model, known_at)
-    return Page([AliasRow(**row) for row in rows])
+async def list_aliases(
+    connection: Connection, model: str, known_at: datetime, cursor: str, limit: int
+) -> Page[AliasRow]:
+    """Moves of a model's aliases that were recorded by a time, newest first."""
+    before = max(0, min(read_cursor(cursor, int)[0], EVER)) if cursor else EVER
+    rows = await connection.fetch(_SQL["list_aliases"], model, known_at, before, limit + 1)
+    return page_of(rows, limit, lambda r: AliasRow(**r), lambda r: (r["id"],))
 
 
 async def compare(connection: Connection, model: str, before: int, after: int) -> Comparison:
