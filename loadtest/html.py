@@ -178,7 +178,8 @@ def _server(summary: Summary) -> list[str]:
     rows = max(sum(server.models.values()), 1)
     models = [
         (name or "refused by a rule", f"{n:,}", f"{n / rows:.1%}",
-         f"{server.model_us.get(name, 0.0):.1f} us")
+         f"{server.model_us.get(name, 0.0):.1f} us",
+         f"{server.model_cpu_us[name]:.1f} us" if name in server.model_cpu_us else "-")
         for name, n in server.models.items()
     ]  # fmt: skip
     audit = server.audit
@@ -197,7 +198,7 @@ def _server(summary: Summary) -> list[str]:
     return [
         section("Where the time went", f"<div class=bar>{bar}</div><div class=key>{key}</div>"
                  f"{about}{lag}{behind}"),
-        section("Models", table(("model", "rows", "share", "mean in the model"), models)),
+        section("Models", table(("model", "rows", "share", "mean by the clock", "processor time"), models)),
     ]  # fmt: skip
 
 

@@ -68,7 +68,7 @@ class Knee(Struct, frozen=True):
     Attributes:
         rate: highest rate that was confirmed, or 0 when even the first failed.
         low, high: highest rate that held and lowest that failed; the truth lies between.
-        confirmed: the long run held and ten percent more failed.
+        confirmed: the long run held and ten percent (or the width) more failed.
         monotone: no rate held above one that failed.
         note: what a reader should know, in a sentence; empty when all is well.
         probes: in the order in which they were made; the curve.
@@ -194,12 +194,13 @@ def _confirm(
         high, low = low, low / (1 + 2 * width)
     else:
         return low, high, False, "no rate near the bracket held in the long run"
-    if holds(low * _BEYOND, "beyond"):
-        return low, max(high, low * _BEYOND), False, (
-            f"ten percent more held as well: the knee lies between {low:,.0f} and "
-            f"{low * _BEYOND:,.0f} or above"
+    more = max(_BEYOND, 1 + width)  # within the bracket's width the answer is not known anyway
+    if holds(low * more, "beyond"):
+        return low, max(high, low * more), False, (
+            f"{more - 1:.0%} more held as well: the knee lies between {low:,.0f} and "
+            f"{low * more:,.0f} or above"
         )  # fmt: skip
-    return low, min(high, low * _BEYOND), True, ""
+    return low, min(high, low * more), True, ""
 
 
 def judge_probe(
