@@ -157,19 +157,25 @@ def _row_of(row: Any) -> Row | None:
 
 
 async def snapshot(connection: Connection, draft: Draft, artifact_store: str) -> Sample:
-    """Rows of the data that the first model was trained on, when nobody called yet."""
+    """Rows that a model was validated on last, else trained on, when nobody called yet."""
     names = sorted(draft.models)
-    rows = await connection.fetch(_SQL["packages"], names, [draft.models[n] for n in names])
-    for row in rows:
+    versions = [draft.models[name] for name in names]
+    sources = [
+        (row["snapshot"], f"validation {row['number']} of {row['model']}")
+        for row in await connection.fetch(_SQL["validated_on"], names, versions)
+    ]
+    for row in await connection.fetch(_SQL["packages"], names, versions):
         raw = bytes(row["manifest"])
         read_manifest(raw, row["digest"])
         digest = msgspec.json.decode(raw).get("lineage", {}).get("snapshot")
         if digest:
-            try:
-                found = await asyncio.to_thread(_read_snapshot, artifact_store, str(digest))
-            except (AppError, OSError):
-                continue
-            return Sample(f"snapshot {digest}", found)
+            sources.append((str(digest), f"training of {row['model']}"))
+    for digest, use in sources:
+        try:
+            found = await asyncio.to_thread(_read_snapshot, artifact_store, digest)
+        except (AppError, OSError):
+            continue  # disposed of, or of another store: the next one will do
+        return Sample(f"snapshot {digest} ({use})", found)
     return Sample("none", ())
 
 

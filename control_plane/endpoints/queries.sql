@@ -228,3 +228,11 @@ SELECT DISTINCT ON (package) package, us, by FROM (
   WHERE p.digest = ANY ($1::text[]) AND r.name = 'cost'
 ) known
 ORDER BY package, rank, CASE rank WHEN 0 THEN us END DESC, at DESC;
+
+-- name: validated_on
+-- The snapshots on which these versions were validated, the newest validation first.
+SELECT v.model, v.number, v.snapshot
+FROM unnest($1::text[], $2::int[]) AS wanted (model, version)
+JOIN validations v USING (model, version)
+WHERE v.finished_at IS NOT NULL
+ORDER BY v.finished_at DESC;

@@ -111,7 +111,8 @@ class DraftDiff(Struct):
     against: int | None
     """Number of the release in service; null when there is none."""
     traffic: str
-    """``recent``, ``snapshot sha256:...`` or ``none``: what was compared on."""
+    """``recent``, ``snapshot sha256:... (validation 2 of NAME)``, ``... (training of NAME)`` or
+    ``none``: what was compared on."""
     rows: int
     changed: int
     """Requests that go to another model or decision."""

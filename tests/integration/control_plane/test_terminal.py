@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import uvicorn
 from click.testing import CliRunner
 
 from compiler.errors import AppError
+from control_plane.identity.permissions import PERMISSIONS, ROLES
 from control_plane.serve import Server
 from interlock.cli import cli
 
@@ -119,3 +121,43 @@ async def test_nobody_there_is_one_sentence(terminal: Any) -> None:
 async def test_sessions_are_kept_where_only_their_owner_reads(terminal: Any, tmp_path: Any) -> None:
     files = list((tmp_path / "config").rglob("sessions.json"))
     assert [file.stat().st_mode & 0o777 for file in files] == [0o600]
+
+
+async def test_review_and_incident_by_commands(
+    terminal: Any, staff: Any, proposed: str, packages: Any
+) -> None:
+    await packages("quick", staff["scientist"], metrics={"auc": 0.9})
+    before = datetime.now(UTC).isoformat()
+    await terminal("compliance", "releases approve credit/1")
+    await terminal("manager", "releases activate credit/1")
+    now = json.loads(await terminal("manager", "endpoints served credit --json"))
+    assert (now["number"], now["approvals"][0]["approver"]) == (1, "cora@bank.example")
+    assert now["models"][0]["approved_by"] == ["max@bank.example"]
+    then = json.loads(await terminal("manager", f"endpoints served credit --at {before} --json"))
+    assert then["number"] is None
+    line = f"endpoints served credit --at {now['at']} --known-at {before} --json"
+    assert json.loads(await terminal("manager", line))["number"] is None
+    assert "metrics.auc" in await terminal("manager", "registry compare quick 1 2")
+    line = "releases rollback credit --to 1 --reason drill"
+    assert await refusal(terminal("manager", line)) == "release.serving"
+    assert "owner" in await terminal("manager", "endpoints change credit --slo p99_ms=7")
+    assert '"p99_ms":7' in await terminal("manager", "endpoints list")
+    assert await refusal(terminal("manager", "endpoints change credit --slo p99_ms")) == "usage"
+    line = "registry gates quick --set min_roc_auc=0.7 --set max_cost_us=100"
+    assert "max_cost_us" in await terminal("manager", line)
+    assert "0.7" in await terminal("scientist", "registry gates quick")
+    assert await refusal(terminal("scientist", line)) == "permission.denied"
+
+
+async def test_the_matrix_on_the_terminal_is_the_one_that_routes_enforce(terminal: Any) -> None:
+    told = json.loads(await terminal("scientist", "users roles --json"))
+    held = {row["name"]: set(row["permissions"]) for row in told["items"]}
+    assert held == {name: set(words) for name, words in ROLES.items()}
+    lines = (await terminal("scientist", "users roles")).split("\n\n")[0].splitlines()
+    columns = lines[0].split()[1:]
+    places = [lines[0].index(column) for column in columns]
+    for line in lines[1:]:
+        word = line.split()[0]
+        shown = {c for c, at in zip(columns, places, strict=True) if line[at : at + 1] == "x"}
+        assert shown == {role for role in columns if word in held[role]}, line
+    assert len(lines) - 1 == len(PERMISSIONS)
