@@ -60,6 +60,7 @@ border-radius:4px}p{margin:.3rem 0}
 height:.7rem;
 border-radius:2px;margin-right:.35rem}
 """
+_MODEL_HEAD = ("model", "rows", "share", "mean by the clock", "processor time")
 _WORDS = {"equivalent": "pass", "better": "pass", "worse": "fail", "inconclusive": "unknown"}
 
 
@@ -198,7 +199,7 @@ def _server(summary: Summary) -> list[str]:
     return [
         section("Where the time went", f"<div class=bar>{bar}</div><div class=key>{key}</div>"
                  f"{about}{lag}{behind}"),
-        section("Models", table(("model", "rows", "share", "mean by the clock", "processor time"), models)),
+        section("Models", table(_MODEL_HEAD, models)),
     ]  # fmt: skip
 
 

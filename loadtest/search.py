@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from loadtest.agents import execute_on_agents
 from loadtest.environment import read_environment, shared_cores
 from loadtest.knee import Knee, Probe, find_knee, judge_probe, probe_plan
 from loadtest.plan import check_plan
@@ -32,6 +33,8 @@ def search(
     width: float,
     tell: Callable[[Probe], None],
     services: dict[str, int] | None = None,
+    agents: tuple[tuple[str, int], ...] = (),
+    token: bytes = b"",
 ) -> Knee:
     """Find the knee of the plan's targets.
 
@@ -43,6 +46,8 @@ def search(
         width: relative width of the bracket.
         tell: called after every probe.
         services: names and process ids of the stack on this machine, when there is one.
+        agents: machines that send instead of this one.
+        token: secret shared with the agents.
 
     Raises:
         LoadTestError: the plan or target cannot be used; no load was sent.
@@ -58,7 +63,11 @@ def search(
         shot = probe_plan(plan, rate, seconds=seconds)
         check_plan(shot)
         _cool_down(plan, calm_us)
-        outcome = measure_with(shot, lambda: execute(shot), services=services)
+        outcome = measure_with(
+            shot,
+            lambda: execute_on_agents(shot, agents, token) if agents else execute(shot),
+            services=services,
+        )
         if outcome.raw.interrupted:
             raise KeyboardInterrupt
         probe = judge_probe(outcome.summary, rate, phase)

@@ -65,6 +65,13 @@ _OUT = click.option(
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the report.")
 _SEED = click.option("--seed", type=int, default=1, show_default=True)
 _WARMUP = click.option("--warmup", default="2s", callback=parse_seconds, show_default=True)
+_AGENTS = click.option(
+    "--agent", "agents", multiple=True,
+    help="HOST:PORT of an agent that sends; repeat to share one schedule.",
+)  # fmt: skip
+_TOKEN = click.option(
+    "--token", envvar="INTERLOCK_AGENT_TOKEN", default="", help="Shared with agents."
+)
 _ARRIVAL = click.option(
     "--arrival", type=click.Choice(["poisson", "constant"]), default="poisson", show_default=True
 )
@@ -92,9 +99,8 @@ _ARRIVAL = click.option(
 @_OUT
 @_JSON
 @click.option("--quiet", is_flag=True, help="No live view.")
-@click.option("--agent", "agents", multiple=True,
-              help="HOST:PORT of an agent that sends; repeat to share one schedule.")  # fmt: skip
-@click.option("--token", envvar="INTERLOCK_AGENT_TOKEN", default="", help="Shared with agents.")
+@_AGENTS
+@_TOKEN
 def run(**flags: Any) -> None:
     """Hold a rate, or follow a profile, and report what it did to latency."""
     from loadtest.agents import parse_agent
@@ -143,10 +149,13 @@ def run(**flags: Any) -> None:
 @_ARRIVAL
 @_SEED
 @_THRESHOLD
+@_AGENTS
+@_TOKEN
 @_OUT
 @_JSON
 def knee(**flags: Any) -> None:
     """Find the highest rate that keeps the objectives, and the whole curve around it."""
+    from loadtest.agents import parse_agent
     from loadtest.plan import Load
     from loadtest.schedule import constant
     from loadtest.search import search
@@ -168,7 +177,8 @@ def knee(**flags: Any) -> None:
     for number in range(1, flags["searches"] + 1):
         found = search(
             made, start=flags["start"], most=flags["most"], confirm_s=flags["confirm"],
-            width=flags["width"], tell=tell, services=services,
+            width=flags["width"], tell=tell, services=services, token=flags["token"].encode(),
+            agents=tuple(parse_agent(text) for text in flags["agents"]),
         )  # fmt: skip
         confirmed = confirmed and found.confirmed
         if flags["out"] is not None:

@@ -113,3 +113,22 @@ def test_benchmark_that_this_installation_lacks_says_so(monkeypatch):
     result = CliRunner().invoke(bench, ["absent", "--runs", "3"])
     assert result.exit_code == 2
     assert "no benchmark 'absent'" in result.output
+
+
+@pytest.mark.slow
+def test_first_and_second_start_of_the_whole_stack_are_timed(tmp_path):
+    found = CliRunner().invoke(bench, ["start", "--json", "--plot", str(tmp_path / "start.png")])
+    assert found.exit_code == 0, found.output
+    first, second = msgspec.json.decode(found.stdout)
+    assert first["value"] > second["value"] > 0
+    assert (tmp_path / "start.png").exists()
+
+
+def test_generator_is_measured_against_a_server_that_does_nothing(tmp_path):
+    found = CliRunner().invoke(
+        bench, ["generator", "--seconds", "0.5", "--json", "--plot", str(tmp_path / "x.png")]
+    )
+    assert found.exit_code == 0, found.output
+    values = {line["what"]: line["value"] for line in msgspec.json.decode(found.stdout)}
+    assert values["ceiling, closed loop, 1 KB bodies"] > 100
+    assert (tmp_path / "x.png").exists()

@@ -1,6 +1,9 @@
 """Runs against a real router and the evidence of a real database, as the commands see them."""
 
+import os
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from uuid import uuid4
@@ -256,3 +259,28 @@ def test_plans_are_kept_and_reported_together(knees, stored, evidence, tmp_path)
     assert "| CPU seconds per million requests |" in saving
     assert "12 nodes" in (tmp_path / "plan.md").read_text()
     assert (tmp_path / "saving.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_knee_is_searched_with_agents_that_are_asked_again_for_every_probe(router):
+    process, home = router
+    token = "a token that is long enough"
+    command = [sys.executable, "-m", "interlock", "loadtest", "agent", "--listen", "127.0.0.1:0"]
+    child = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "INTERLOCK_AGENT_TOKEN": token},
+    )  # fmt: skip
+    try:
+        address = re.search(r"on (\S+)", child.stdout.readline())[1]
+        result = call(
+            "knee", "--url", f"http://127.0.0.1:{process.port}", "--home", home, "--endpoint",
+            "credit", "--threshold", "p50<5s", "--start", 100, "--most", 200, "--probe", "300ms",
+            "--warmup", "0s", "--agent", address, "--json", INTERLOCK_AGENT_TOKEN=token,
+        )  # fmt: skip
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()
+    assert result.exit_code == 5, result.output
+    found = msgspec.json.decode(result.stdout)
+    assert [probe["rate"] for probe in found["probes"]] == [100, 200]
+    assert all(probe["good_rate"] > 50 for probe in found["probes"])
