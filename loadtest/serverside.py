@@ -26,6 +26,7 @@ _ROUTES = "interlock_route_decisions_total"
 _RECORDS = "interlock_audit_records_total"
 _STAGE = "interlock_stage_duration_seconds_total"
 _SAMPLES = "interlock_stage_samples_total"
+_BATCH_WAIT = "interlock_batch_wait_seconds_total"
 _MODEL_CPU = "interlock_model_cpu_seconds_total"
 _MODEL_CPU_SAMPLES = "interlock_model_cpu_samples_total"
 STAGES = ("decode", "route", "infer", "decide", "encode", "audit")
@@ -50,6 +51,7 @@ class ServerSide(Struct, frozen=True):
         model_samples: how many those were.
         stages: mean time of each step, of the requests that the router timed.
         timed: how many those were.
+        batch_wait_us: what rows of costly models waited for their batch, mean over all requests.
         queue_us: what clients waited beyond the steps: sockets, kernel, and the router's loop while
             it was at other requests; None without their side.
         audit: the evidence on its way to the database.
@@ -69,6 +71,7 @@ class ServerSide(Struct, frozen=True):
     model_samples: dict[str, int] = {}
     stages: dict[str, float] = {}
     timed: int = 0
+    batch_wait_us: float = 0.0
     queue_us: float | None = None
     audit: Audit | None = None
 
@@ -81,7 +84,9 @@ class ServerSide(Struct, frozen=True):
         queue = [("queue", self.queue_us)] if self.queue_us is not None else []
         if self.stages:
             return (*queue, *((name, self.stages[name]) for name in STAGES))
-        return (*queue, ("infer", self.infer_us), ("rest", self.rest_us))
+        wait = [("batch wait", self.batch_wait_us)] if self.batch_wait_us else []
+        rest = max(self.rest_us - self.batch_wait_us, 0.0)
+        return (*queue, *wait, ("infer", self.infer_us), ("rest", rest))
 
 
 def parse_metrics(text: str) -> Counters:
@@ -181,6 +186,7 @@ def difference(
         model_samples=taken,
         stages={name: spans.get(name, 0.0) / timed * 1e6 for name in STAGES} if timed > 0 else {},
         timed=int(timed),
+        batch_wait_us=total(grown, _BATCH_WAIT) / requests * 1e6,
         audit=audit,
     )
 

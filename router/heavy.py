@@ -25,6 +25,8 @@ from router.decide import Decider
 from router.desk import Desk
 from router.endpoint import DECODING, Endpoint
 from router.errors import AbandonedError, DeadlineError
+from router.metrics.catalogue import BATCH_WAIT
+from router.metrics.slots import series
 from router.settled import Settled, Trail
 from router.wire.native import Row
 from serving.batching.batcher import Call, MicroBatcher
@@ -64,6 +66,8 @@ class HeavyDecider(Decider):
     def __init__(self, endpoint: Endpoint, desk: Desk) -> None:
         super().__init__(endpoint, desk)
         cost_us = max(model.cost_us for model in endpoint.models.values())
+        labels = {"endpoint": endpoint.name, "release": endpoint.number}
+        self._wait_slot = desk.counters.slot(series(BATCH_WAIT, **labels))
         self.at_once = max(1, min(MAX_AT_ONCE, int(self._timeout_us / 4 / cost_us)))
 
     def begin(self, rows: Sequence[Row], trail: Trail, *, batch: bool) -> list[Settled] | Work:
@@ -167,11 +171,14 @@ class HeavyDecider(Decider):
             for place, arm in enumerate(arms):
                 if arm.heavy is None:
                     scored[place] = self._inline(rows[place], decoded[place][0], arm, trail)
+            submitted = _perf()
             for call, members in calls:
                 share = 0
                 for place, out in zip(members, await call.future, strict=True):
                     share = share or call.spent_ns // len(members)
                     scored[place] = (out, share)
+                waited = max(_perf() - submitted - call.spent_ns, 0)
+                self._desk.counters.values[self._wait_slot] += waited * len(members)
         finally:
             for call, _ in calls:  # nobody waits for what is left when one of them failed
                 if not call.future.cancel() and not call.future.cancelled():

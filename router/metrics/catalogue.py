@@ -55,6 +55,7 @@ DURATION = "interlock_request_duration_seconds"
 INFER = "interlock_infer_duration_seconds_total"
 STAGE = "interlock_stage_duration_seconds_total"
 STAGE_SAMPLES = "interlock_stage_samples_total"
+BATCH_WAIT = "interlock_batch_wait_seconds_total"
 MODEL_CPU = "interlock_model_cpu_seconds_total"
 MODEL_CPU_SAMPLES = "interlock_model_cpu_samples_total"
 
@@ -83,6 +84,7 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric(INFER, "counter", "Time spent in models.", NANO),
     Metric(STAGE, "counter", "Time of each step of the requests that were timed.", NANO),
     Metric(STAGE_SAMPLES, "counter", "Requests that were timed step by step, about 1 in 128."),
+    Metric(BATCH_WAIT, "counter", "Time that rows of costly models waited for their batch.", NANO),
     Metric(
         MODEL_CPU, "counter", "Processor time of models, of the calls of which it was taken.", NANO
     ),

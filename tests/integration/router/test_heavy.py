@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from compiler.package import read_package
+from router.metrics.slots import sum_files
 from router.release.spec import ModelRef, Policies
 from router.settings import HttpSettings
 from serving.audit.frame import RECORD
@@ -124,6 +125,22 @@ def test_costly_model_answers_what_it_answers_alone(router: RouterProcess) -> No
                 "label": label,
                 "probability": dict(zip(("bad", "good"), shares, strict=True)),
             }
+
+
+def test_wait_for_a_batch_is_counted_apart_from_the_model(router: RouterProcess) -> None:
+    def counted() -> tuple[int, int]:
+        known = sum_files(router.settings.metrics_dir)
+        ours = 'endpoint="near",release="7"'
+        infer = f'interlock_infer_duration_seconds_total{{{ours},model="neighbours",version="1"}}'
+        return known[f"interlock_batch_wait_seconds_total{{{ours}}}"], known[infer]
+
+    wait, infer = counted()
+    with Wire(router.port) as wire:
+        assert wire.send(one(CHEAP)).answer().status == 200
+        assert counted() == (wait, infer)
+        assert wire.send(one(COSTLY)).answer().status == 200
+    assert counted()[0] > wait
+    assert counted()[1] > infer
 
 
 def test_lanes_answer_alike(running: dict[str, RouterProcess]) -> None:

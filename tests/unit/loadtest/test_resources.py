@@ -136,6 +136,12 @@ def test_router_that_times_nothing_still_tells_models_and_rest():
     assert [name for name, _ in difference(Reading({}, {}), after).steps] == ["infer", "rest"]
 
 
+def test_wait_for_a_batch_is_told_apart_from_the_rest():
+    text = STEPS % (1, 100, 0, 0, 0) + 'interlock_batch_wait_seconds_total{endpoint="c"} 0.4\n'
+    server = difference(Reading({}, {}), Reading(parse_metrics(text), {}))
+    assert dict(server.steps) == pytest.approx({"batch wait": 4000, "infer": 0, "rest": 6000})
+
+
 def probe(rate, *, holds, sound=True, resource="none", behind=0.0):
     return Probe(
         rate, "bracket", holds, "" if holds else "p99<5ms: too slow", sound, 5.0, rate, 1.0, 2.0,
