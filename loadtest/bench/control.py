@@ -173,7 +173,7 @@ async def many_users(port: int, token: str, rows: int, seconds: float) -> LoadFi
 
 @click.command()
 @click.option("--audit-rows", default="100000,1000000", show_default=True, help="Sizes, growing.")
-@click.option("--calls", default=100, show_default=True, help="Calls per route and size.")
+@click.option("--calls", default=300, show_default=True, help="Calls per route and size.")
 @click.option("--seconds", default=10.0, show_default=True, help="Length of the load.")
 @click.option("--database", help="A migrated, empty database; default: one of its own.")
 @click.option(
@@ -234,6 +234,8 @@ def control(
         plot_control(reads, loads, LIMIT_MS, plot)
         tell(f"plot: {plot}")
     slow = [figure for figure in reads if figure.p99_ms > LIMIT_MS]
+    for each in slow:
+        tell(f"over {LIMIT_MS:.0f} ms: {each.name}, {each.audit_rows:,} rows, {each.p99_ms:.1f}")
     if slow or any(load.errors for load in loads):
         ctx.exit(4)
 

@@ -236,8 +236,10 @@ async def test_sql_in_names_filters_and_reasons_is_only_text(
     assert turned["history"][-1]["reason"] == INJECTIONS[0]
 
 
-async def test_refusals_carry_no_secret(house: Any, staff: Any, proposed: str) -> None:
-    """What was sent along with a refused request is not sent back."""
+async def test_refusals_carry_no_secret(
+    house: Any, staff: Any, proposed: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was sent along with a refused request is not sent back, and no log has it."""
     mia = staff["manager"]
     secret = "hunter2-" + "s" * 24
     calls = [
@@ -254,3 +256,4 @@ async def test_refusals_carry_no_secret(house: Any, staff: Any, proposed: str) -
                 assert secret.encode() not in answer.raw, (path, answer.raw)
     mia.token = "ils_" + secret
     assert secret.encode() not in (await mia.call("GET", "/me")).raw
+    assert secret not in caplog.text
