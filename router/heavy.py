@@ -160,19 +160,19 @@ class HeavyDecider(Decider):
                 places.setdefault(arm.heavy, []).append(place)
         for heavy, members in places.items():
             heavy.batcher.need_room(len(members))
-        calls: list[tuple[Call, list[int]]] = []
+        calls: list[tuple[Call, list[int], int]] = []
         try:
             for heavy, members in places.items():
                 matrix = heavy.encode([decoded[place][0] for place in members])
                 left_us = self._limit_us([rows[place] for place in members])
                 left_us -= (_perf() - trail[2]) // 1000
+                submitted = _perf()
                 call = heavy.batcher.submit(matrix, timeout_s=max(left_us, 0) / 1e6)
-                calls.append((call, members))
+                calls.append((call, members, submitted))
             for place, arm in enumerate(arms):
                 if arm.heavy is None:
                     scored[place] = self._inline(rows[place], decoded[place][0], arm, trail)
-            submitted = _perf()
-            for call, members in calls:
+            for call, members, submitted in calls:
                 share = 0
                 for place, out in zip(members, await call.future, strict=True):
                     share = share or call.spent_ns // len(members)
@@ -180,7 +180,7 @@ class HeavyDecider(Decider):
                 waited = max(_perf() - submitted - call.spent_ns, 0)
                 self._desk.counters.values[self._wait_slot] += waited * len(members)
         finally:
-            for call, _ in calls:  # nobody waits for what is left when one of them failed
+            for call, *_ in calls:  # nobody waits for what is left when one of them failed
                 if not call.future.cancel() and not call.future.cancelled():
                     call.future.exception()
         return scored
