@@ -12,9 +12,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from compiler.errors import AppError
+from router.bodies import too_large
 from router.head import Head, read_head
 from router.later import settled, settled_unless_gone
-from router.plane import Answer, Plane, too_large
+from router.plane import Answer, Plane
 from router.problem import INTERNAL, JSON, Reply
 
 Scope = dict[str, Any]

@@ -19,13 +19,13 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from compiler.errors import AppError
+from router.bodies import too_large
 from router.door import Door
 from router.errors import BodyError, MethodError, SlowSenderError, head_too_large
 from router.handover import STREAM, pass_on
 from router.head import Head, read_head
 from router.held import hold
 from router.later import Later
-from router.plane import too_large
 from router.problem import Reply
 
 IDLE, HEAD, BODY = range(3)
@@ -269,15 +269,18 @@ class FastLane(HttpToolsProtocol):
     def _respond(self, head: Head, body: bytes) -> None:
         """Answer a whole request of a fast route: one write."""
         door, plane = self.door, self.door.plane
-        answer = (plane.shed(head) if plane.shedder.active else None) or plane.answer(head, body)
+        if plane.shedder.active and (refused := plane.shed(head)) is not None:
+            door.hush(self)
+            self._write(refused, bare=head.bare)
+            return
+        answer = plane.answer(head, body)
         if answer.__class__ is bytes and self._keep and not door.draining and not head.bare:
             self.transport.write(b"%b%d\r\n\r\n%b" % (door.ok, len(answer), answer))
             return
         if isinstance(answer, Later):
             hold(self, head, answer, keep_alive=self._keep and not door.draining)
             return
-        reply = answer if isinstance(answer, Reply) else Reply(200, answer)
-        self._write(reply, bare=head.bare)
+        self._write(answer if isinstance(answer, Reply) else Reply(200, answer), bare=head.bare)
 
     def answer_held(self, reply: Reply, head: Head, *, keep_alive: bool) -> None:
         """Write an answer that was held; requests behind it may have been parsed meanwhile."""

@@ -25,6 +25,7 @@ import uvicorn
 
 from compiler.errors import AppError
 from router.app import SlowLane
+from router.arrivals import Arrivals
 from router.desk import Desk
 from router.door import TICK_S, Door
 from router.errors import StartError
@@ -104,7 +105,6 @@ class Worker:
             else None
         )
         self.link = link
-        self._taking: set[asyncio.Task[None]] = set()
         self.apart = apart
         self.server: Server | None = None
         self._stopping = False
@@ -121,6 +121,7 @@ class Worker:
             self.slow_lane = SlowLane(self.plane)
             self.tls = Tls(self.settings.tls) if self.settings.tls is not None else None
             self.server = server = self._server()
+            self.arrivals = Arrivals(server, protocol_for(self.door), server.config.ssl)
             self.door.apart = self.apart
             if self.link is not None and not self.apart:
                 self.door.giver = Giver(self.link)
@@ -142,7 +143,7 @@ class Worker:
             serving = asyncio.create_task(server.serve(sockets=sockets), name="serve")
             if self.apart and self.link is not None:
                 self.listener.close()
-                stack.enter_context(Taker(self.link, self._take_connection).taking())
+                stack.enter_context(Taker(self.link, self.arrivals.take).taking())
             await self._announce(server, serving, on_ready)
             await serving
         _log.info("worker %d stopped", self.number)
@@ -227,26 +228,6 @@ class Worker:
             config.ssl = self.tls.context
         return Server(config)
 
-    def _take_connection(self, connection: socket.socket, data: bytes) -> None:
-        """Serve a connection that a worker passed on."""
-        server = self.server
-        assert server is not None
-        protocol = protocol_for(self.door)(
-            config=server.config, server_state=server.server_state, app_state={}
-        )
-        protocol.before = data
-
-        async def serve() -> None:
-            loop = asyncio.get_running_loop()
-            try:
-                await loop.connect_accepted_socket(lambda: protocol, connection)
-            except OSError:  # the caller has gone
-                connection.close()
-
-        running = asyncio.create_task(serve(), name="take")
-        self._taking.add(running)
-        running.add_done_callback(self._taking.discard)
-
     async def _announce(
         self, server: Server, serving: asyncio.Task[None], on_ready: Callable[[], None]
     ) -> None:
@@ -300,6 +281,8 @@ class Worker:
             late, due = now - due, now + TICK_S
             state = server.server_state
             door.tick(state.default_headers, state.connections)
+            if not self.apart and not self._stopping:
+                self.arrivals.welcome(self.listener)
             self.plane.shedder.measure(late)
             counters.values[lag] = int(late * 1e6)
             counters.values[connections] = len(state.connections)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from router.errors import ShedError
 from router.keys import Key
 from router.settings import LimitSettings
+
+LATE = 0.2
+"""Share of the limit by which the loop is late when turns begin to be timed."""
+CALM = 20
+"""Measurements without being late until they are no longer."""
 
 
 class InFlight:
@@ -41,36 +48,58 @@ class InFlight:
 
 
 class Shedder:
-    """Sheds a share of the requests while the loop is so late that they would wait too long.
+    """Turns requests away that would be answered too late.
 
-    A request waits about as long as the loop takes for one turn over all connections that have
-    something to say. Answering 503 costs a fraction of a decision, so turning away the part that
-    is too much brings the turn back under the limit.
+    One turn of the loop goes over all connections that have something to say, and a request waits
+    about as long as the turn has lasted when it is reached. While the loop is late at all, a turn
+    answers for as long as the limit and turns away whatever it still reaches after that. So the
+    time that goes into answers is the limit of every turn, however many ask.
 
     Attributes:
-        active: some share is shed now.
+        active: the loop is or was late just now: turns are timed.
+
+    Args:
+        limit_ms: how long a turn may answer.
+        next_turn: has a function called in the next turn of the loop.
+        clock: steady, in seconds.
     """
 
-    def __init__(self, limit_ms: float) -> None:
+    def __init__(
+        self,
+        limit_ms: float,
+        next_turn: Callable[[Callable[[], None]], object] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._limit_s = limit_ms / 1000
-        self._share = 0.0
-        self._owed = 0.0
+        self._next_turn = next_turn or _call_soon
+        self._clock = clock
+        self._until = 0.0
+        self._open = False
+        self._calm = 0
         self.active = False
 
     def measure(self, late_s: float) -> None:
         """Take note of how late a timer of the loop fired."""
-        excess = 0.0 if late_s <= self._limit_s else 1.0 - self._limit_s / late_s
-        self._share = max(excess, self._share * 0.7 - 0.01) if excess < self._share else excess
-        self._share = max(self._share, 0.0)
-        self.active = self._share > 0.0
+        if late_s > self._limit_s * LATE:
+            self._calm = CALM
+        self._calm = max(self._calm - 1, 0)
+        self.active = self._calm > 0
 
     def sheds(self) -> bool:
-        """Whether this request is one of the share."""
-        self._owed += self._share
-        if self._owed < 1.0:
-            return False
-        self._owed -= 1.0
-        return True
+        """Whether this request comes too late in its turn."""
+        if self._open:
+            return self._clock() > self._until
+        self._open = True
+        self._until = self._clock() + self._limit_s
+        self._next_turn(self._close)
+        return False
+
+    def _close(self) -> None:
+        self._open = False
+
+
+def _call_soon(work: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_soon(work)
 
 
 BUSY = ShedError("the worker is busy: the request would have waited too long")

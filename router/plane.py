@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Callable, Mapping
 from functools import partial
 
 from compiler.errors import AppError
+from router.bodies import inflate
 from router.decide import Decider
 from router.desk import Desk, away
 from router.durability import HELD, Durability, Held
 from router.endpoint import Endpoint
-from router.errors import BodyError, NotFoundError, ShedError, TooLargeError
+from router.errors import NotFoundError, ShedError
 from router.head import Head
 from router.heavy import HeavyDecider
 from router.idempotency import Idempotency
@@ -32,6 +32,10 @@ Soon = Answer | Later
 """An answer, or the work that makes it."""
 
 FastHandler = Callable[["Plane", Head, bytes], Soon]
+
+Busy = tuple[Reply, int, tuple[str | None, str]]
+"""Answer, counter, key id and endpoint of who is turned away."""
+MOST_BUSY = 1024
 
 DECIDING = frozenset({"predict", "infer"})
 SECOND_NS = 1_000_000_000
@@ -91,6 +95,7 @@ class Plane:
         self.shedder = Shedder(settings.limits.shed_wait_ms)
         self.durability = Durability(desk, desk.spool.folder, flush_ms=settings.flush_ms)
         self.waits = False
+        self._busy: dict[tuple[bytes | None, str], Busy] = {}
         self.on_swap: list[Callable[[], None]] = []
         self.draining = False
         self._open = settings.open_metrics or is_loopback(settings.bind)
@@ -116,6 +121,7 @@ class Plane:
         self.current = current
         self.epoch = object()
         self.loaded = True
+        self._busy.clear()
         promised = {each.policies.durability for each in current.all_endpoints()}
         self.waits = not promised.isdisjoint(HELD)
         self.durability.serve(promised)
@@ -141,7 +147,28 @@ class Plane:
         """The 503 of a request that would have waited too long, for the share that is shed."""
         if head.route is None or head.route.name not in DECIDING or not self.shedder.sheds():
             return None
-        return self.refuse(head, BUSY)
+        answer, slot, who = self._busy_answer(head)
+        self.desk.counters.values[slot] += 1
+        self.refusals.count(*who, answer.status, answer.code)
+        return answer
+
+    def _busy_answer(self, head: Head) -> Busy:
+        """The 503 of a caller, made once: turning away has to cost a fraction of an answer."""
+        found = self._busy.get((head.token, head.path))
+        if found is None:
+            assert head.route is not None
+            answer, who = reply(BUSY, v2=head.route.v2), self._who(head)
+            name = series(
+                "interlock_requests_refused_total",
+                endpoint=who[1],
+                status=answer.status,
+                code=answer.code,
+            )
+            found = answer, self.desk.counters.slot(name), who
+            if len(self._busy) >= MOST_BUSY:
+                self._busy.clear()
+            self._busy[head.token, head.path] = found
+        return found
 
     def answer(self, head: Head, body: bytes) -> Soon:
         """The answer to a whole request of a fast route, or its work; never raises."""
@@ -328,28 +355,7 @@ class Plane:
             BodyError: an encoding that is not known, or damaged data.
             TooLargeError: larger than a body may be.
         """
-        if head.encoding in (b"gzip", b"x-gzip"):
-            stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        elif head.encoding == b"deflate":
-            stream = zlib.decompressobj()
-        else:
-            raise BodyError(
-                f"expected content-encoding gzip or deflate, got {head.encoding.decode('latin-1')}",
-                code="body.encoding",
-            )
-        try:
-            plain = stream.decompress(body, self._max_body + 1)
-        except zlib.error as error:
-            raise BodyError(
-                f"the compressed body is damaged: {error}", code="body.encoding"
-            ) from error
-        if len(plain) > self._max_body:
-            raise too_large(self._max_body)
-        if not stream.eof or stream.unused_data:
-            raise BodyError(
-                "the compressed body is cut off or has more behind it", code="body.encoding"
-            )
-        return plain
+        return inflate(head.encoding, body, self._max_body)
 
 
 def _refused(refusal: Refusal) -> ShedError:
@@ -372,11 +378,3 @@ def is_loopback(bind: str) -> bool:
     (True, False)
     """
     return bind in {"localhost", "::1"} or bind.startswith("127.")
-
-
-def too_large(limit: int) -> TooLargeError:
-    """The error for a body beyond the limit, the same on both lanes."""
-    return TooLargeError(
-        f"expected a body of at most {limit} bytes",
-        hint="send several requests, or use the stream",
-    )

@@ -15,12 +15,17 @@ from msgspec import Struct
 from loadtest.bench.measure import Requests, Result, Sample
 
 if TYPE_CHECKING:
+    from loadtest.bench.credit import Node
+    from loadtest.bench.node import Server
+    from loadtest.bench.overload import Overload
+    from loadtest.bench.soak import Soak
     from loadtest.environment import Environment
 
 OURS, V2_JSON, V2_BINARY = "interlock", "interlock V2", "interlock V2 bin"
 CPU_BUDGETS_US = {OURS: 35.0, V2_JSON: 45.0, V2_BINARY: 35.0}
 """Limits of CPU per request by what is spoken."""
 RATE_FLOOR = 25_000.0
+SECTIONS = ("load", "overload")
 
 
 class ServeReport(Struct, frozen=True):
@@ -32,6 +37,8 @@ class ServeReport(Struct, frozen=True):
         client: ``own`` or ``wrk``.
         connections: keep-alive connections while saturated.
         one_core: server and client had to share a core, so the figures are of little use.
+        overload: good answers beyond the knee.
+        soak: memory under steady load.
     """
 
     results: tuple[Result, ...]
@@ -41,7 +48,9 @@ class ServeReport(Struct, frozen=True):
     seconds: float
     one_core: bool
     environment: Environment
-    format: str = "interlock/bench-serve/v1"
+    overload: Overload | None = None
+    soak: Soak | None = None
+    format: str = "interlock/bench-serve/v2"
 
 
 @click.command()
@@ -52,13 +61,17 @@ class ServeReport(Struct, frozen=True):
               help="Per measurement.")  # fmt: skip
 @click.option("--connections", type=click.IntRange(1, 4096), default=32, show_default=True)
 @click.option("--client", type=click.Choice(["own", "wrk"]), default="own", show_default=True)
+@click.option("--only", type=click.Choice(SECTIONS), multiple=True, help="Leave out the rest.")
+@click.option("--soak", "soak_s", type=click.FloatRange(30, 86400), metavar="SECONDS",
+              help="Also watch the memory under steady load for this long.")  # fmt: skip
 @click.option("--peers", is_flag=True, help="Also measure the peers that are installed.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write a PNG.")
 @click.option("--json", "as_json", is_flag=True)
 @click.pass_context
 def serve(
     ctx: click.Context, *, data: Path | None, runs: int, seconds: float, connections: int,
-    client: str, peers: bool, plot: Path | None, as_json: bool,
+    client: str, only: tuple[str, ...], soak_s: float | None, peers: bool, plot: Path | None,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Saturate one router worker with the lending endpoint and say what a request costs.
 
@@ -75,7 +88,7 @@ def serve(
 
     report = measure(
         chosen, runs=runs, seconds=seconds, connections=connections, client=client, peers=peers,
-        tell=tell,
+        only=only or SECTIONS, soak_s=soak_s, tell=tell,
     )  # fmt: skip
     if plot is not None:
         from loadtest.bench.plots import plot_serve
@@ -90,7 +103,7 @@ def serve(
 
 def measure(
     data: Path, *, runs: int, seconds: float, connections: int, client: str, peers: bool,
-    tell: Any,
+    only: tuple[str, ...], soak_s: float | None, tell: Any,
 ) -> ServeReport:  # fmt: skip
     """Start the servers, measure them in turn, end them."""
     from loadtest.bench.credit import ENDPOINT, build_node
@@ -117,6 +130,8 @@ def measure(
             from loadtest.bench.peers.serving import start_peers
 
             field += start_peers(stack, node, data, cores[0], tell)
+        if "load" not in only:
+            field.clear()
         for server, requests in field:
             check_server(server, requests)
             saturate(server, requests, client="own", seconds=1.0, cpu=cores[-1],
@@ -139,14 +154,53 @@ def measure(
             combine([s for s in samples if s.server == server.name], server.rss_anon_mb())
             for server, _ in field
         )
+        beyond, watched = _extra(ours, node, only, soak_s, runs, seconds, cores[-1], tell)
         environment = read_environment(Plan((), (), Load(constant(1, 1))))
     return ServeReport(
-        results, tuple(samples), client, connections, seconds, len(cores) < 2, environment
-    )
+        results, tuple(samples), client, connections, seconds, len(cores) < 2, environment,
+        beyond, watched,
+    )  # fmt: skip
+
+
+def _extra(  # noqa: PLR0917 - one call, just above
+    server: Server, node: Node, only: tuple[str, ...], soak_s: float | None, runs: int,
+    seconds: float, cpu: int, tell: Any,
+) -> tuple[Overload | None, Soak | None]:  # fmt: skip
+    """More load than can be answered, and the same load for long."""
+    from loadtest.bench.credit import ENDPOINT
+    from loadtest.bench.overload import many_rows, overload
+    from loadtest.bench.soak import soak
+
+    beyond, watched = None, None
+    if "overload" in only:
+        tell("offering more than can be answered")
+        beyond = overload(
+            server, many_rows(node), cpu=cpu, runs=min(runs, 3), seconds=seconds, tell=tell
+        )
+    if soak_s is not None:
+        tell(f"steady load for {soak_s:g} s")
+        bearer = (("Authorization", f"Bearer {node.key}"),)
+        online = Requests(f"/v1/predict/{ENDPOINT}", node.bodies, bearer)
+        watched = soak(server, online, seconds=soak_s, cpu=cpu, tell=tell)
+    return beyond, watched
 
 
 def show(report: ServeReport) -> None:
-    """The result as a table."""
+    """The result as tables."""
+    if report.results:
+        show_load(report)
+    if report.overload is not None:
+        from loadtest.bench.overload import show_overload
+
+        show_overload(report.overload)
+    if report.soak is not None:
+        from loadtest.bench.soak import show_soak
+
+        show_soak(report.soak)
+
+
+def show_load(report: ServeReport) -> None:
+    """What a request costs, as a table."""
     from rich.table import Table
 
     from loadtest.show import show_time, wide_console

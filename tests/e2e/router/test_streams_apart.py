@@ -10,17 +10,18 @@ import pytest
 
 from router.settings import HttpSettings
 from tests import router_world as world
-from tests.router_process import Answer, RouterProcess, Wire, request
+from tests.router_process import Answer, RouterProcess, Wire
+from tests.router_process import request as http_request
 
 HTTP = HttpSettings(drain_idle_ms=200, drain_s=5.0)
 ROWS = 50
 LINES = b"\n".join(world.body(number) for number in range(ROWS))
 
 
-@pytest.fixture
-def router(tmp_path: Path) -> Iterator[RouterProcess]:
+@pytest.fixture(params=[2])
+def router(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[RouterProcess]:
     world.publish(tmp_path)
-    settings = world.settings_for(tmp_path, workers=2, http=HTTP)
+    settings = world.settings_for(tmp_path, workers=request.param, http=HTTP)
     process = RouterProcess(settings, tmp_path / "log")
     try:
         yield process.wait_ready()
@@ -29,7 +30,7 @@ def router(tmp_path: Path) -> Iterator[RouterProcess]:
 
 
 def stream(body: bytes = LINES) -> bytes:
-    return request(
+    return http_request(
         body,
         path="/v1/stream/credit",
         key=world.ROUTING_KEY,
@@ -64,7 +65,7 @@ def test_what_was_sent_before_the_stream_and_what_comes_later_is_in_order(
 ) -> None:
     whole = stream((LINES + b"\n") * 20)  # more than one reading of a connection
     with Wire(router.port) as wire:
-        wire.send(request(world.body(1), key=world.ROUTING_KEY), whole[:100_000])
+        wire.send(http_request(world.body(1), key=world.ROUTING_KEY), whole[:100_000])
         assert wire.answer().status == 200
         wire.send(whole[100_000:])
         assert len(rows(wire.answer())) == 20 * ROWS
@@ -82,14 +83,15 @@ def test_killed_process_is_replaced_when_the_next_stream_comes(router: RouterPro
     assert after[2] != before[2]
 
 
+@pytest.mark.parametrize("router", [1], indirect=True)
 def test_head_in_pieces_streams_in_the_worker(router: RouterProcess) -> None:
     raw = stream()
     with Wire(router.port) as wire:
         wire.send(raw[:40])
         with Wire(router.port) as other:  # the first piece has been read by then
-            other.send(request(world.body(1), key=world.ROUTING_KEY)).answer()
+            other.send(http_request(world.body(1), key=world.ROUTING_KEY)).answer()
         assert rows(wire.send(raw[40:]).answer()) == list(range(ROWS))
-        assert wire.send(request(world.body(1), key=world.ROUTING_KEY)).answer().status == 200
+        assert wire.send(http_request(world.body(1), key=world.ROUTING_KEY)).answer().status == 200
 
 
 @pytest.mark.parametrize(

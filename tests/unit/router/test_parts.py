@@ -10,7 +10,7 @@ from router.errors import ShedError, StartError
 from router.head import read_head
 from router.keys import KeyTable, key_row
 from router.lifecycle import read_root_key
-from router.limits import InFlight, Shedder
+from router.limits import CALM, InFlight, Shedder
 from router.routes import ROUTES, match
 from router.settings import LimitSettings, decode_settings, encode_settings
 from router.sockets import bind_sockets
@@ -34,13 +34,28 @@ def test_places_in_flight_are_given_back() -> None:
     assert (limit.count, key.pending) == (0, 0)
 
 
-def test_late_loop_sheds_what_is_too_much_and_recovers() -> None:
-    shedder = Shedder(100.0)
-    shedder.measure(0.05)
+def test_turn_of_a_late_loop_answers_for_as_long_as_the_limit_and_turns_away_the_rest() -> None:
+    now, turns = [0.0], []
+    shedder = Shedder(100.0, turns.append, lambda: now[0])
+    shedder.measure(0.01)
     assert not shedder.active
+    shedder.measure(0.05)
+    assert shedder.active
+    for _ in range(3):  # a request takes 10 ms
+        shed = []
+        for _ in range(30):
+            shed.append(shedder.sheds())
+            now[0] += 0.0 if shed[-1] else 0.0101
+        assert shed == [False] * 10 + [True] * 20
+        assert len(turns) == 1
+        turns.pop()()
+
+
+def test_loop_that_is_in_time_again_times_no_turns() -> None:
+    shedder = Shedder(100.0, lambda _: None)
     shedder.measure(0.4)
-    assert sum(shedder.sheds() for _ in range(1000)) == pytest.approx(750, abs=1)
-    for _ in range(40):
+    assert shedder.active
+    for _ in range(CALM):
         shedder.measure(0.01)
     assert not shedder.active
 
