@@ -18,6 +18,8 @@ SMALLEST = 30
 """A group with fewer rows is counted and not judged."""
 AIR_FLAG, AIR_WATCH = 0.80, 0.90
 GAP_FLAG = 0.10
+SMD_WATCH, SMD_FLAG = 0.2, 0.5
+"""Small and medium effects of Cohen (1988), Statistical Power Analysis, 2nd ed., section 2.2."""
 _Z = 1.959963984540054
 
 Status = Literal["reference", "ok", "watch", "flag", "too few rows"]
@@ -34,6 +36,8 @@ class Group(Struct, frozen=True):
             outcome was favourable.
         false_positive_gap: likewise among the others.
         p: Fisher's exact test of the two rates.
+        smd: mean probability of the favourable class minus the reference group's, in standard
+            deviations pooled over both.
     """
 
     group: str
@@ -47,6 +51,7 @@ class Group(Struct, frozen=True):
     false_positive_gap: float | None
     p: float | None
     status: Status
+    smd: float | None = None
 
 
 class Attribute(Struct, frozen=True):
@@ -92,8 +97,9 @@ def air_interval(a: int, n: int, c: int, m: int) -> tuple[float, float] | None:
 
 
 def attribute(
-    name: str, values: NDArray[Any], answer: NDArray[np.bool_], truth: NDArray[np.bool_] | None
-) -> Attribute:
+    name: str, values: NDArray[Any], answer: NDArray[np.bool_], truth: NDArray[np.bool_] | None,
+    score: NDArray[np.float64] | None = None,
+) -> Attribute:  # fmt: skip
     """One attribute's groups against the largest of them.
 
     Args:
@@ -101,21 +107,22 @@ def attribute(
         values: of each row.
         answer: whether the row got the favourable answer.
         truth: whether its true outcome was favourable, when known.
+        score: probability of the favourable class, when there is one.
     """
     labels, codes = np.unique(group_names(values), return_inverse=True)
-    return _of_codes(name, labels.tolist(), codes, answer, truth)
+    return _of_codes(name, labels.tolist(), codes, answer, truth, score)
 
 
-def _of_codes(
+def _of_codes(  # noqa: PLR0917 - calls are just here
     name: str, labels: list[str], codes: NDArray[np.int64], answer: NDArray[np.bool_],
-    truth: NDArray[np.bool_] | None,
+    truth: NDArray[np.bool_] | None, score: NDArray[np.float64] | None,
 ) -> Attribute:  # fmt: skip
     counts = np.bincount(codes, minlength=len(labels))
     present = [k for k in range(len(labels)) if counts[k]]
     order = sorted(present, key=lambda k: (-counts[k], labels[k]))
     base = codes == order[0]
     found = [
-        _group(labels[k], codes == k, base, answer, truth, first=place == 0)
+        _group(labels[k], codes == k, base, answer, truth, score, first=place == 0)
         for place, k in enumerate(order)
     ]
     judged = [g.air for g in found[1:] if g.air is not None]
@@ -123,14 +130,16 @@ def _of_codes(
 
 
 def intersections(
-    protected: dict[str, NDArray[Any]], answer: NDArray[np.bool_], truth: NDArray[np.bool_] | None
-) -> list[Attribute]:
+    protected: dict[str, NDArray[Any]], answer: NDArray[np.bool_],
+    truth: NDArray[np.bool_] | None, score: NDArray[np.float64] | None = None,
+) -> list[Attribute]:  # fmt: skip
     """Every pair of protected attributes as one: a model can be even on each and not on both.
 
     Args:
         protected: values of each row by attribute.
         answer: whether the row got the favourable answer.
         truth: whether its true outcome was favourable, when known.
+        score: probability of the favourable class, when there is one.
     """
     coded = {
         name: np.unique(group_names(values), return_inverse=True)
@@ -141,13 +150,13 @@ def intersections(
         (ours, first), (theirs, second) = coded[left], coded[right]
         labels = [f"{a}, {b}" for a in ours for b in theirs]
         codes = first * len(theirs) + second
-        found.append(_of_codes(f"{left} and {right}", labels, codes, answer, truth))
+        found.append(_of_codes(f"{left} and {right}", labels, codes, answer, truth, score))
     return found
 
 
-def _group(
+def _group(  # noqa: PLR0917 - one call, just above
     name: str, rows: NDArray[np.bool_], base: NDArray[np.bool_], answer: NDArray[np.bool_],
-    truth: NDArray[np.bool_] | None, *, first: bool,
+    truth: NDArray[np.bool_] | None, score: NDArray[np.float64] | None, *, first: bool,
 ) -> Group:  # fmt: skip
     from scipy.stats import fisher_exact
 
@@ -163,16 +172,35 @@ def _group(
     gaps = (None, None) if truth is None else (
         _gap(rows, base, answer, truth), _gap(rows, base, answer, ~truth),
     )  # fmt: skip
-    status: Status = "ok"
-    if air is not None and air < AIR_FLAG:
-        status = "flag" if p < 0.05 else "watch"
-    elif air is not None and air < AIR_WATCH:
-        status = "watch"
-    if any(gap is not None and abs(gap) > GAP_FLAG for gap in gaps) and status == "ok":
-        status = "watch"
+    distance = None if score is None else mean_difference(score[rows], score[base])
     return Group(
-        name, n, a, rate, air, air_interval(a, n, c, m), rate - other, gaps[0], gaps[1], p, status
-    )
+        name, n, a, rate, air, air_interval(a, n, c, m), rate - other, gaps[0], gaps[1], p,
+        _status(air, p, gaps, distance), distance,
+    )  # fmt: skip
+
+
+def _status(
+    air: float | None, p: float, gaps: tuple[float | None, float | None], distance: float | None
+) -> Status:
+    """The worst of what the figures say."""
+    far = 0.0 if distance is None else abs(distance)
+    low = air is not None and air < AIR_FLAG
+    if (low and p < 0.05) or far >= SMD_FLAG:
+        return "flag"
+    watched = (air is not None and air < AIR_WATCH) or far >= SMD_WATCH
+    return "watch" if watched or any(g is not None and abs(g) > GAP_FLAG for g in gaps) else "ok"
+
+
+def mean_difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float | None:
+    """Difference of two means in standard deviations pooled over both; None without any spread.
+
+    >>> round(mean_difference(np.array([2.0, 4.0]), np.array([1.0, 3.0])), 4)
+    0.7071
+    """
+    n, m = len(ours), len(theirs)
+    squares = (n - 1) * ours.var(ddof=1) + (m - 1) * theirs.var(ddof=1)
+    pooled = float(np.sqrt(squares / (n + m - 2)))
+    return float(ours.mean() - theirs.mean()) / pooled if pooled else None
 
 
 def _gap(

@@ -18,6 +18,7 @@ border-bottom:1px solid #e6e9ed;vertical-align:top}td.r,th.r{text-align:right}
 .d{stroke:#b8bec6;stroke-dasharray:4 3}.bad{color:#a8231f;font-weight:600}.ok{color:#1a7a3c}
 .watch{color:#9a5b00;font-weight:600}.m{color:#5b6672;font-size:13px}code{font-size:12px}
 """  # noqa: E501 - a style sheet
+SHOWN_PROXIES = 10
 CLASSES = {
     "flag": "bad", "alert": "bad", "watch": "watch", "ok": "ok", "reference": "m",
     "insufficient data": "m", "too few rows": "m",
@@ -124,18 +125,19 @@ def _fairness(report: dict[str, Any]) -> str:
     if report.get("favourable"):
         parts.append(
             f"; favourable: {escape(report['favourable'])} by {escape(report['rule'])}. "
-            "AIR below 0.80 is flagged, below 0.90 watched (screen of 29 CFR 1607.4(D))."
+            "AIR below 0.80 is flagged, below 0.90 watched (screen of 29 CFR 1607.4(D)); SMD, the "
+            "distance of mean scores in standard deviations, from 0.5 and 0.2."
         )
     parts.append("</p>")
     for found in (*report["attributes"], *report.get("intersections", ())):
         rows = [
             (g["group"], g["rows"], g["rate"], g["air"], *(g["air_interval"] or (None, None)),
-             g["parity_difference"], g["true_positive_gap"], g["false_positive_gap"], g["p"],
-             (g["status"], CLASSES[g["status"]]))
+             g["parity_difference"], g["smd"], g["true_positive_gap"], g["false_positive_gap"],
+             g["p"], (g["status"], CLASSES[g["status"]]))
             for g in found["groups"]
         ]  # fmt: skip
-        columns = ("group", "rows", "rate", "AIR", "95% from", "to", "rate diff.", "TPR gap",
-                   "FPR gap", "p", "")  # fmt: skip
+        columns = ("group", "rows", "rate", "AIR", "95% from", "to", "rate diff.", "SMD",
+                   "TPR gap", "FPR gap", "p", "")  # fmt: skip
         shown = [
             (g["group"], g["air_interval"][0], g["air"], g["air_interval"][1])
             for g in found["groups"]
@@ -145,7 +147,25 @@ def _fairness(report: dict[str, Any]) -> str:
         if shown:
             title = f"Adverse impact ratio by {found['attribute']}"
             parts.append(f'<div class="c">{svg.interval(title, shown, (0.8, 1.0))}</div>')
-    return "".join(parts)
+    return "".join((*parts, _proxies(report.get("proxies", ()))))
+
+
+def _proxies(found: Sequence[dict[str, Any]]) -> str:
+    """Features that may stand for an attribute, and the nearest of the others."""
+    if not found:
+        return ""
+    rows = [
+        (p["feature"], p["attribute"], p["group"], p["auc"], p["information"],
+         ("review", "watch") if p["review"] else ("ok", "ok"))
+        for place, p in enumerate(found)
+        if p["review"] or place < SHOWN_PROXIES
+    ]  # fmt: skip
+    return (
+        "<h3>Features that may stand for an attribute</h3>"
+        '<p class="m">How well one feature alone tells a group from all others; above an AUC of '
+        f"0.70 somebody should look whether it may be used. {len(rows)} of {len(found)} pairs.</p>"
+        + _table(("feature", "attribute", "group", "AUC", "information", ""), rows)
+    )
 
 
 def _drift(report: dict[str, Any]) -> str:

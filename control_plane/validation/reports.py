@@ -14,7 +14,7 @@ from compiler.models.matrix import from_matrix
 from control_plane.datasets.files import SnapshotFiles
 from control_plane.training import metrics
 from control_plane.training.data import TrainingData, load, split_rows
-from control_plane.validation import drift, fairness
+from control_plane.validation import drift, fairness, proxies
 from serving.engine import Engine, LoadedModel
 from serving.explain.explainer import load_explainer
 from serving.explain.reasons import in_words
@@ -188,13 +188,19 @@ def fairness_of(subject: Subject) -> dict[str, Any]:
     answer = subject.answer
     truth = None if subject.target is None else subject.target == subject.favourable
     protected = {name: values[subject.rows] for name, values in subject.data.protected.items()}
-    found = [fairness.attribute(name, values, answer, truth) for name, values in protected.items()]
+    score = subject.output[:, subject.model.output.classes.index(subject.favourable)]
+    found = [
+        fairness.attribute(name, values, answer, truth, score) for name, values in protected.items()
+    ]
     return {
         "favourable": subject.favourable,
         "rule": "most probable class" if subject.threshold is None else
         f"probability of {subject.favourable} at least {subject.threshold}",
         "attributes": msgspec.to_builtins(found),
-        "intersections": msgspec.to_builtins(fairness.intersections(protected, answer, truth)),
+        "intersections": msgspec.to_builtins(
+            fairness.intersections(protected, answer, truth, score)
+        ),
+        "proxies": msgspec.to_builtins(proxies.screen(protected, subject.columns)),
         "note": "a screen for people to look at, not a verdict",
     }  # fmt: skip
 

@@ -110,6 +110,8 @@ async def test_training_snapshot_is_judged_by_its_held_out_rows_in_four_reports(
     assert predictions["metrics"]["roc_auc"] == pytest.approx(trained["roc_auc"], abs=1e-6)
     fairness = (await report(dan, done, "fairness")).body
     assert {a["attribute"] for a in fairness["attributes"]} == set(CREDIT["protected"])
+    assert {p["attribute"] for p in fairness["proxies"]} <= set(CREDIT["protected"])
+    assert fairness["proxies"][0]["auc"] >= fairness["proxies"][-1]["auc"] >= 0.5
     drift = (await report(dan, done, "drift")).body
     assert "score" in {f["feature"] for f in drift["features"]}
     assert all(f["status"] in ("ok", "insufficient data") for f in drift["features"])

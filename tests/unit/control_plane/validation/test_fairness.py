@@ -66,6 +66,21 @@ def test_gap_among_the_deserving_is_found_although_rates_are_equal():
     assert b.status == "watch"
 
 
+def test_scores_far_apart_are_flagged_although_rates_are_equal():
+    values = np.array(["a"] * 300 + ["b"] * 200, dtype=object)
+    answer = np.tile([True, False], 250)
+    scores = np.resize(np.random.default_rng(1).normal(0.5, 0.1, 100), 500)  # alike in both
+    for shift, status in ((0.0, "ok"), (-0.03, "watch"), (-0.08, "flag")):
+        score = scores + np.where(values == "b", shift, 0.0)
+        b = by_name(fairness.attribute("g", values, answer, None, score))["b"]
+        ours, theirs = score[300:], score[:300]
+        pooled = np.sqrt((199 * ours.var(ddof=1) + 299 * theirs.var(ddof=1)) / 498)
+        assert b.smd == pytest.approx((ours.mean() - theirs.mean()) / pooled)
+        assert (b.air, b.status) == (pytest.approx(1.0), status)
+    alike = fairness.attribute("g", values, answer, None, np.ones(500))
+    assert by_name(alike)["b"].smd is None
+
+
 def test_numbers_are_grouped_by_quarters_of_the_rows():
     ages = np.arange(20, 100, dtype=np.float32)
     ages[0] = np.nan
