@@ -120,8 +120,10 @@ async def read_audit(url: str, asked: Asked) -> tuple[RouteMix, dict[str, float]
     try:
         connection = await asyncpg.connect(url, timeout=_CONNECT_S, command_timeout=_ASK_S)
     except (OSError, asyncpg.PostgresError, TimeoutError) as error:
+        absent = isinstance(error, FileNotFoundError | ConnectionRefusedError)
+        why = "it is not running" if absent else str(error) or type(error).__name__
         raise LoadTestError(
-            f"cannot ask the stack's database: {str(error) or type(error).__name__}", at="--home",
+            f"cannot ask the stack's database: {why}", at="--home",
             hint="is the stack of this home running? interlock up --home DIR",
         ) from None  # fmt: skip
     try:

@@ -284,3 +284,12 @@ def test_knee_is_searched_with_agents_that_are_asked_again_for_every_probe(route
     found = msgspec.json.decode(result.stdout)
     assert [probe["rate"] for probe in found["probes"]] == [100, 200]
     assert all(probe["good_rate"] > 50 for probe in found["probes"])
+
+
+def test_database_that_does_not_run_is_told_and_the_run_stands_in(stored, tmp_path):
+    url = f"postgresql:///x?host={tmp_path}&user=x"
+    refused = call("plan", "--rate", 1, "--by-route", DATABASE_URL=url)
+    assert refused.exit_code == 2
+    assert "database: it is not running" in refused.output
+    mix = by_route(stored, url)
+    assert (mix["source"], "not running" in mix["fallback"]) == ("run", True)
