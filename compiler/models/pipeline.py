@@ -61,8 +61,8 @@ def make_pipeline(recipe: Recipe, features: FeatureMap) -> Pipeline:
 def make_estimator(recipe: Recipe) -> Any:
     """The unfitted estimator of a recipe, seeded where it takes a seed.
 
-    Composed estimators take ``estimators`` (a list of words) or ``estimator`` (a word) as
-    parameters; their parts are seeded alike.
+    Composed estimators take ``estimators`` (a list of words) or ``estimator`` (a word, with its own
+    ``estimator_params``) as parameters; their parts are seeded alike.
 
     Raises:
         RecipeError: a parameter that the estimator does not have.
@@ -90,8 +90,8 @@ def make_estimator(recipe: Recipe) -> Any:
 
 
 def _composed(recipe: Recipe, params: dict[str, Any]) -> dict[str, Any]:
-    def part(word: str) -> Any:
-        fitted = make_estimator(Recipe(recipe.task, word, seed=recipe.seed))
+    def part(word: str, inner: dict[str, Any]) -> Any:
+        fitted = make_estimator(Recipe(recipe.task, word, inner, seed=recipe.seed))
         if by_word(word, recipe.task).family == "tree":
             return fitted
         return Pipeline([("scale", StandardScaler()), ("model", fitted)])
@@ -100,9 +100,10 @@ def _composed(recipe: Recipe, params: dict[str, Any]) -> dict[str, Any]:
     if recipe.task == "regression":
         default = ["ridge", "random_forest"]
     if recipe.estimator == "calibrated":
-        params["estimator"] = part(params.get("estimator", "random_forest"))
+        inner = params.pop("estimator_params", {})
+        params["estimator"] = part(params.get("estimator", "random_forest"), inner)
         return params
-    params["estimators"] = [(word, part(word)) for word in params.get("estimators", default)]
+    params["estimators"] = [(word, part(word, {})) for word in params.get("estimators", default)]
     if recipe.estimator == "voting" and recipe.task == "classification":
         params.setdefault("voting", "soft")
         params["flatten_transform"] = False  # the export knows no flattened transform

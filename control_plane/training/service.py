@@ -156,12 +156,12 @@ def check_search(search: SearchSpec, task: Task, rows: int) -> SearchSpec:
     estimators = search.estimators or space.DEFAULTS[task]
     for word in estimators:
         by_word(word, task)
-        if word not in space.SPACES:
+        if word not in space.SPACES[task]:
             raise InvalidError(
                 f"{word!r} has no search space",
                 code="run.estimators",
                 at="search.estimators",
-                hint=f"expected some of {', '.join(space.SPACES)}",
+                hint=f"expected some of {', '.join(space.SPACES[task])}",
             )
     return msgspec.structs.replace(search, metric=metric, estimators=estimators)
 

@@ -14,6 +14,7 @@ from compiler.schema import Task
 
 Suggest = Any
 """An Optuna trial, or anything with its ``suggest_*`` methods."""
+Space = Callable[[Suggest], tuple[dict[str, Any], Preprocessing]]
 
 METRICS: dict[Task, tuple[str, ...]] = {
     "classification": ("roc_auc", "neg_log_loss"),
@@ -31,9 +32,13 @@ DEFAULTS: dict[Task, tuple[str, ...]] = {
 
 def _linear(t: Suggest) -> tuple[dict[str, Any], Preprocessing]:
     params: dict[str, Any] = {"C": t.suggest_float("C", 1e-3, 30.0, log=True)}
-    if t.suggest_categorical("balanced", [False, True]):
-        params["class_weight"] = "balanced"
-    return params, _scaled(t)
+    return params | _weights(t), _scaled(t)
+
+
+def _weights(t: Suggest) -> dict[str, Any]:
+    """Rare classes count as much as frequent ones, or each row the same."""
+    balanced = t.suggest_categorical("balanced", [False, True])
+    return {"class_weight": "balanced"} if balanced else {}
 
 
 def _scaled(t: Suggest) -> Preprocessing:
@@ -79,6 +84,16 @@ def _forest(t: Suggest) -> tuple[dict[str, Any], Preprocessing]:
     return params, Preprocessing()
 
 
+def _weighted(space: Space) -> Space:
+    """The same ranges with class weights, for classifiers that take them."""
+
+    def drawn(t: Suggest) -> tuple[dict[str, Any], Preprocessing]:
+        params, preprocessing = space(t)
+        return params | _weights(t), preprocessing
+
+    return drawn
+
+
 def _tree(t: Suggest) -> tuple[dict[str, Any], Preprocessing]:
     return {
         "max_depth": t.suggest_int("max_depth", 2, 10),
@@ -87,9 +102,17 @@ def _tree(t: Suggest) -> tuple[dict[str, Any], Preprocessing]:
 
 
 def _calibrated(t: Suggest) -> tuple[dict[str, Any], Preprocessing]:
+    """An estimator with its own ranges whose probabilities are fitted to what happened.
+
+    By Platt's sigmoid alone: isotonic regression is as steep as it likes between its knots, and what
+    rounding moves an answer by, it moves beyond what the export may differ by.
+    """
+    word = t.suggest_categorical("inner", list(CALIBRATED))
+    params, _ = CALIBRATED[word](Prefixed(t, word))
     return {
-        "estimator": t.suggest_categorical("inner", ["gradient_boosting", "random_forest"]),
-        "method": t.suggest_categorical("method", ["sigmoid", "isotonic"]),
+        "estimator": word,
+        "estimator_params": params,
+        "method": "sigmoid",
         "cv": 3,
     }, Preprocessing()
 
@@ -98,19 +121,32 @@ def _clusters(t: Suggest) -> tuple[dict[str, Any], Preprocessing]:
     return {"n_clusters": t.suggest_int("n_clusters", 2, 12)}, Preprocessing()
 
 
-SPACES: dict[str, Callable[[Suggest], tuple[dict[str, Any], Preprocessing]]] = {
-    "logistic_regression": _linear,
+CALIBRATED: dict[str, Space] = {
     "gradient_boosting": _boosting,
-    "hist_gradient_boosting": _hist,
-    "random_forest": _forest,
-    "extra_trees": _forest,
-    "decision_tree": _tree,
-    "calibrated": _calibrated,
-    "ridge": _penalised,
-    "lasso": _penalised,
-    "elastic_net": _penalised,
-    "kmeans": _clusters,
-    "minibatch_kmeans": _clusters,
+    "random_forest": _weighted(_forest),
+}
+"""What is calibrated; their own probabilities are too sure and too unsure."""
+SPACES: dict[Task, dict[str, Space]] = {
+    "classification": {
+        "logistic_regression": _linear,
+        "gradient_boosting": _boosting,
+        "hist_gradient_boosting": _weighted(_hist),
+        "random_forest": _weighted(_forest),
+        "extra_trees": _weighted(_forest),
+        "decision_tree": _weighted(_tree),
+        "calibrated": _calibrated,
+    },
+    "regression": {
+        "ridge": _penalised,
+        "lasso": _penalised,
+        "elastic_net": _penalised,
+        "gradient_boosting": _boosting,
+        "hist_gradient_boosting": _hist,
+        "random_forest": _forest,
+        "extra_trees": _forest,
+        "decision_tree": _tree,
+    },
+    "clustering": {"kmeans": _clusters, "minibatch_kmeans": _clusters},
 }
 
 
@@ -130,5 +166,5 @@ class Prefixed:
 def draw(trial: Suggest, estimators: tuple[str, ...], task: Task, seed: int) -> Recipe:
     """The recipe that a sampler's trial stands for."""
     word = trial.suggest_categorical("estimator", list(estimators))
-    params, preprocessing = SPACES[word](Prefixed(trial, word))
+    params, preprocessing = SPACES[task][word](Prefixed(trial, word))
     return Recipe(task, word, params, preprocessing, seed)
