@@ -104,8 +104,8 @@ def _tree(t: Suggest) -> tuple[dict[str, Any], Preprocessing]:
 def _calibrated(t: Suggest) -> tuple[dict[str, Any], Preprocessing]:
     """An estimator with its own ranges whose probabilities are fitted to what happened.
 
-    By Platt's sigmoid alone: isotonic regression is as steep as it likes between its knots, and what
-    rounding moves an answer by, it moves beyond what the export may differ by.
+    By Platt's sigmoid alone: isotonic regression is as steep as it likes between its knots, and
+    what rounding moves an answer by, it moves beyond what the export may differ by.
     """
     word = t.suggest_categorical("inner", list(CALIBRATED))
     params, _ = CALIBRATED[word](Prefixed(t, word))
