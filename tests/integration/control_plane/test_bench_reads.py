@@ -1,4 +1,4 @@
-"""The benchmark of the control plane measures every read route, on a state that they all read."""
+"""The benchmark of the control plane measures every read route and draws the curve."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 from control_plane.app import handlers
 from loadtest.bench.control import LIMIT_MS, LoadFigures, ReadFigures
 from loadtest.bench.control_plot import plot_control
-from loadtest.bench.control_reads import NOT_READ, READS, resolve
-from loadtest.bench.control_state import SUBJECT_KEY, add_audit_rows, fill
+from loadtest.bench.control_reads import NOT_READ, READS
 
 
 def pattern(path: str) -> re.Pattern[str]:
@@ -29,29 +28,6 @@ async def test_every_read_route_is_measured_or_left_out_with_a_reason(house: Any
     assert unread == set(NOT_READ)
     assert all(pattern(path).match(path) for path in NOT_READ)
     assert len(handlers(house.app)) > len(routes)
-
-
-async def test_the_generated_state_is_one_that_every_route_reads(
-    house: Any, staff: Any, database_url: str
-) -> None:
-    secrets = house.settings.home / "secrets"
-    secrets.mkdir()
-    (secrets / "subject.key").write_bytes(SUBJECT_KEY)
-    told: list[str] = []
-    await fill(database_url, told.append)
-    await add_audit_rows(database_url, 0, 6000, told.append)
-    await add_audit_rows(database_url, 6000, 9000, told.append)
-    manager = staff["manager"]
-    empty = []
-    for name, path in await resolve(manager.get):
-        body = await manager.get(path)
-        if isinstance(body, dict) and body.get("items") == []:
-            empty.append(name)
-    quiet = {"audit of a quiet one", "audit by key", "audit by rule", "audit of errors",
-             "audit parts", "audit by outcome", "disposals", "retention", "connections",
-             "log of an actor", "log of an act"}  # fmt: skip
-    assert set(empty) <= quiet
-    assert (await manager.get("/models?limit=1"))["next"]
 
 
 def test_the_curve_is_drawn(tmp_path: Any) -> None:

@@ -81,14 +81,24 @@ async def test_every_list_takes_a_cursor_and_a_limit_or_says_why_not(document: A
     assert len(lists) > 20
 
 
+QUIET = {
+    "audit of a quiet one", "audit by key", "audit by rule", "audit of errors", "audit parts",
+    "audit by outcome", "disposals", "retention", "connections", "log of an actor",
+    "log of an act",
+}  # fmt: skip
+"""Reads of the generated state that find nothing, on purpose or because so few rows are made."""
+
+
 async def test_every_list_pages_without_loss_or_repetition(
     house: Any, staff: Any, document: Any, database_url: str
 ) -> None:
+    """On the state that the benchmark generates, in two steps as it grows there."""
     secrets = house.settings.home / "secrets"
     secrets.mkdir()
     (secrets / "subject.key").write_bytes(SUBJECT_KEY)
     await fill(database_url, lambda _: None)
-    await add_audit_rows(database_url, 0, 2000, lambda _: None)
+    await add_audit_rows(database_url, 0, 4000, lambda _: None)
+    await add_audit_rows(database_url, 4000, 5000, lambda _: None)
     paged = {
         re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path) + "$")
         for path, methods in document["paths"].items()
@@ -98,6 +108,9 @@ async def test_every_list_pages_without_loss_or_repetition(
     for name, path in await resolve(manager.get):
         address, _, query = path.partition("?")
         route = next((each for each in paged if each.match("/api" + address)), None)
+        body = await manager.get(path)
+        if isinstance(body, dict) and body.get("items") == []:
+            assert name in QUIET
         if route is None or name == "audit parts":
             continue
         tried.add(route)

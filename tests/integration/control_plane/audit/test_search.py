@@ -23,8 +23,8 @@ SELECT uuidv7(at - clock_timestamp()), at, at, 'e' || n % 3, n % 4, 'r' || n % 7
   CASE WHEN n % 5 = 0 THEN 'decline' ELSE 'approve' END,
   CASE WHEN n % 60 = 0 THEN 500 WHEN n % 90 = 0 THEN 422 ELSE 200 END, 'process', 'default',
   '{}', '{}', '{}', 100, 0, 1, 1, 'w', n, 1, n
-FROM generate_series(1, 900) n,
-LATERAL (SELECT clock_timestamp() - interval '9 days' * ((n * 7919) % 900) / 900 AS at) t
+FROM generate_series(1, 420) n,
+LATERAL (SELECT clock_timestamp() - interval '9 days' * ((n * 7919) % 420) / 420 AS at) t
 """
 QUESTIONS = (
     {},
@@ -130,7 +130,7 @@ async def test_pages_hold_every_row_once_and_the_newest_first(
         {"until": now - timedelta(days=1, hours=2)},
         {"since": now - timedelta(days=7), "until": now - timedelta(hours=30)},
     )
-    questions = QUESTIONS[:: 5 if most == 1 else 1]
+    questions = QUESTIONS[:: {1: 5, 37: 2}.get(most, 1)]
     for number, question in enumerate(questions):
         filters = Filters(**question, **times[number % len(times)])
         expected = {row["id"] for row in stored if holds(row, events, filters)}
