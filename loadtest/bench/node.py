@@ -74,9 +74,19 @@ def router(node: Node, cpu: int, *, name: str = "interlock") -> Iterator[Server]
 
 @contextlib.contextmanager
 def child(
-    name: str, command: Sequence[str], port: int, cpu: int, log: Path, *, ready: str
-) -> Iterator[Server]:
+    name: str, command: Sequence[str], port: int, cpu: int, log: Path, *, ready: str,
+    folder: Path | None = None,
+) -> Iterator[Server]:  # fmt: skip
     """A server process pinned to a core, from its readiness to its end.
+
+    Args:
+        name: for tables.
+        command: starts it.
+        port: that it listens on.
+        cpu: core of all its processes.
+        log: what it prints.
+        ready: path that answers 200 when it serves.
+        folder: where it runs, finds its modules and keeps its files; default ours.
 
     Raises:
         TargetError: it ended or was not ready within 60 seconds; shows the end of its log.
@@ -88,7 +98,12 @@ def child(
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            env={**os.environ, "ORT_DISABLE_TELEMETRY": "1"},
+            cwd=folder,
+            env={
+                **os.environ,
+                "ORT_DISABLE_TELEMETRY": "1",
+                **({"PYTHONPATH": str(folder), "HOME": str(folder)} if folder else {}),
+            },
         )
         try:
             os.sched_setaffinity(process.pid, {cpu})
@@ -117,7 +132,11 @@ def _wait_ready(process: subprocess.Popen[bytes], target: Target, path: str, log
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask the group to end, then make it."""
+    """Ask the group to end, then make it; and whatever it started that left the group."""
+    family = []
+    for pid in tree(process.pid):
+        with contextlib.suppress(ProcessLookupError):
+            family.append(os.pidfd_open(pid))  # a number may be another process by the end
     for how, patience in ((signal.SIGTERM, 15.0), (signal.SIGKILL, 5.0)):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, how)
@@ -128,6 +147,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         break
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    for each in family:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(each, signal.SIGKILL)
+        os.close(each)
 
 
 def free_port() -> int:

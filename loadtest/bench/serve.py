@@ -25,6 +25,8 @@ OURS, V2_JSON, V2_BINARY = "interlock", "interlock V2", "interlock V2 bin"
 CPU_BUDGETS_US = {OURS: 35.0, V2_JSON: 45.0, V2_BINARY: 35.0}
 """Limits of CPU per request by what is spoken."""
 RATE_FLOOR = 25_000.0
+FITTED_THERE = {"FastAPI + scikit-learn"}
+"""Peers without the exported model: their last digits differ."""
 SECTIONS = ("load", "overload")
 
 
@@ -65,13 +67,16 @@ class ServeReport(Struct, frozen=True):
 @click.option("--soak", "soak_s", type=click.FloatRange(30, 86400), metavar="SECONDS",
               help="Also watch the memory under steady load for this long.")  # fmt: skip
 @click.option("--peers", is_flag=True, help="Also measure the peers that are installed.")
+@click.option("--peer-env", "peer_envs", multiple=True, metavar="NAME=PYTHON",
+              help="Interpreter of a peer that cannot be installed beside us: mlserver, bentoml, "
+                   "litserve, rayserve. Implies --peers.")  # fmt: skip
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write a PNG.")
 @click.option("--json", "as_json", is_flag=True)
 @click.pass_context
 def serve(
     ctx: click.Context, *, data: Path | None, runs: int, seconds: float, connections: int,
-    client: str, only: tuple[str, ...], soak_s: float | None, peers: bool, plot: Path | None,
-    as_json: bool,
+    client: str, only: tuple[str, ...], soak_s: float | None, peers: bool,
+    peer_envs: tuple[str, ...], plot: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Saturate one router worker with the lending endpoint and say what a request costs.
 
@@ -86,9 +91,12 @@ def serve(
         if not as_json:
             click.echo(text, err=True)
 
+    from loadtest.bench.peers.outside import read_peer_envs
+
+    envs = read_peer_envs(peer_envs)
     report = measure(
-        chosen, runs=runs, seconds=seconds, connections=connections, client=client, peers=peers,
-        only=only or SECTIONS, soak_s=soak_s, tell=tell,
+        chosen, runs=runs, seconds=seconds, connections=connections, client=client,
+        peers=envs if peers or envs else None, only=only or SECTIONS, soak_s=soak_s, tell=tell,
     )  # fmt: skip
     if plot is not None:
         from loadtest.bench.plots import plot_serve
@@ -102,8 +110,8 @@ def serve(
 
 
 def measure(
-    data: Path, *, runs: int, seconds: float, connections: int, client: str, peers: bool,
-    only: tuple[str, ...], soak_s: float | None, tell: Any,
+    data: Path, *, runs: int, seconds: float, connections: int, client: str,
+    peers: dict[str, Path] | None, only: tuple[str, ...], soak_s: float | None, tell: Any,
 ) -> ServeReport:  # fmt: skip
     """Start the servers, measure them in turn, end them."""
     from loadtest.bench.credit import ENDPOINT, build_node
@@ -126,10 +134,16 @@ def measure(
         for name, binary in ((V2_JSON, False), (V2_BINARY, True)):
             same = Server(name, ours.target, ours.pid)
             field.append((same, v2_requests(node, bearer, binary=binary)))
-        if peers:
+        if peers is not None:
+            from loadtest.bench.peers.outside import check_same, start_outside
             from loadtest.bench.peers.serving import start_peers
 
-            field += start_peers(stack, node, data, cores[0], tell)
+            others = start_peers(stack, node, data, cores[0], tell)
+            others += start_outside(stack, node, peers, cores[0], tell)
+            for other in others:
+                if other[0].name not in FITTED_THERE:
+                    check_same(field[0], other)
+            field += others
         if "load" not in only:
             field.clear()
         for server, requests in field:

@@ -1,16 +1,17 @@
 """The lending endpoint as a team would write it by hand around ONNX Runtime.
 
 The same three exported models, the same rules as plain Python, the same answer. It keeps no audit
-record and checks no key, so a comparison is generous to it.
+record and checks no key, so a comparison is generous to it. Needs numpy and ONNX Runtime alone: it
+also runs in the environments of peers that cannot be installed beside us.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 SAVED = ("500 <= ... < 1000 DM", "... >= 1000 DM")
@@ -25,7 +26,7 @@ def load_scorer(packages: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
     sessions: dict[str, Any] = {}
     numeric: dict[str, bool] = {}
     for folder in sorted(packages.iterdir()):
-        manifest = msgspec.json.decode((folder / "manifest.json").read_bytes())
+        manifest = json.loads((folder / "manifest.json").read_bytes())
         session = onnxruntime.InferenceSession(folder / "portable.onnx", options)
         sessions[manifest["name"]] = session
         numeric = {put.name: put.type != "tensor(string)" for put in session.get_inputs()}
