@@ -23,6 +23,7 @@ import numpy as np
 from msgspec import Struct
 
 from compiler.signing import KeyPair, b64
+from loadtest.bench.control_data import KINDS, measure_data
 from loadtest.bench.control_live import LiveFigures, measure_live
 from loadtest.bench.control_reads import READS, resolve
 from loadtest.bench.control_state import SUBJECT_KEY, add_audit_rows, fill
@@ -181,12 +182,19 @@ async def many_users(port: int, token: str, rows: int, seconds: float) -> LoadFi
     type=click.Path(exists=True, path_type=Path),
     help="Home of a running demo stack: measure only publish, suspend and resume on it.",
 )
+@click.option(
+    "--only",
+    type=click.Choice(KINDS),
+    multiple=True,
+    help="Data, training and validation instead: a search, a large ingest, a million rows judged.",
+)
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write a PNG.")
 @click.option("--json", "as_json", is_flag=True)
 @click.pass_context
 def control(
     ctx: click.Context,
     *,
+    only: tuple[str, ...],
     audit_rows: str,
     calls: int,
     seconds: float,
@@ -199,6 +207,9 @@ def control(
 
     Example: interlock bench control --audit-rows 100000,1000000,10000000 --plot control.png
     """
+    if only:
+        _show_data(ctx, only, plot, as_json=as_json)
+        return
     if live is not None:
         _show_live(ctx, asyncio.run(measure_live(live)), as_json=as_json)
         return
@@ -238,6 +249,27 @@ def control(
         tell(f"over {LIMIT_MS:.0f} ms: {each.name}, {each.audit_rows:,} rows, {each.p99_ms:.1f}")
     if slow or any(load.errors for load in loads):
         ctx.exit(4)
+
+
+def _show_data(
+    ctx: click.Context, only: tuple[str, ...], plot: Path | None, *, as_json: bool
+) -> None:
+    from loadtest.bench.lines import plot_lines
+    from loadtest.bench.models import show
+
+    with tempfile.TemporaryDirectory(prefix="il-bench-") as name:
+        lines = list(
+            measure_data(
+                only, Path(name), Path(ctx.obj["credit_data"]),
+                lambda what: click.echo(what, err=True),
+            )
+        )  # fmt: skip
+    if as_json:
+        click.echo(msgspec.json.encode(lines).decode())
+    else:
+        show(lines)
+    if plot is not None:
+        plot_lines("bench control", lines, plot)
 
 
 def _show_live(ctx: click.Context, figures: LiveFigures, *, as_json: bool) -> None:
