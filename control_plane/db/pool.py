@@ -41,6 +41,8 @@ RAISED = {
 }
 """SQLSTATE that our triggers raise -> error; the DETAIL of the exception is the code."""
 
+STATEMENTS = 500
+"""Statements that a connection keeps prepared: more than the code has."""
 _RETRY = "try again; if it stays, look at the database server"
 
 
@@ -72,6 +74,8 @@ class Pool:
                     max_size=settings.max_size,
                     timeout=settings.connect_s,
                     init=_prepare,
+                    statement_cache_size=STATEMENTS,
+                    max_cached_statement_lifetime=0,
                     server_settings={
                         "application_name": "interlock-control",
                         "statement_timeout": str(int(settings.deadline_s * 1000)),

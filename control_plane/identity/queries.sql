@@ -126,3 +126,21 @@ SELECT id, at, actor, action, subject, detail FROM admin_log
 WHERE id < $1 AND ($2 = '' OR actor = $2) AND ($3 = '' OR subject = $3)
   AND ($4 = '' OR starts_with(action, $4))
 ORDER BY id DESC LIMIT $5;
+
+-- name: list_log_of_action
+-- The few words that begin so, one index look-up each; then the newest rows of each.
+WITH RECURSIVE words AS (
+  (SELECT action COLLATE "C" AS action FROM admin_log
+   WHERE action COLLATE "C" >= $2 ORDER BY action COLLATE "C" LIMIT 1)
+  UNION ALL
+  SELECT (SELECT l.action COLLATE "C" FROM admin_log l
+          WHERE l.action COLLATE "C" > w.action ORDER BY l.action COLLATE "C" LIMIT 1)
+  FROM words w WHERE starts_with(w.action, $2)
+)
+SELECT l.id, l.at, l.actor, l.action, l.subject, l.detail
+FROM words w JOIN LATERAL (
+  SELECT id, at, actor, action, subject, detail FROM admin_log
+  WHERE action COLLATE "C" = w.action AND id < $1 ORDER BY id DESC LIMIT $3
+) l ON true
+WHERE starts_with(w.action, $2)
+ORDER BY l.id DESC LIMIT $3;

@@ -193,7 +193,12 @@ async def list_log(
     """The administrative log, newest first; ``action`` is a prefix."""
     before = read_cursor(cursor, int)[0] if cursor else 2**62
     async with pool.connection() as connection:
-        rows = await connection.fetch(_SQL["list_log"], before, actor, subject, action, limit + 1)
+        if action and not (actor or subject):
+            rows = await connection.fetch(_SQL["list_log_of_action"], before, action, limit + 1)
+        else:
+            rows = await connection.fetch(
+                _SQL["list_log"], before, actor, subject, action, limit + 1
+            )
     return page_of(rows, limit, lambda row: LogRow(**row), lambda row: (row["id"],))
 
 

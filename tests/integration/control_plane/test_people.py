@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 PASSWORD = "a long sentence nobody guesses"
 
@@ -113,3 +114,26 @@ async def test_every_write_is_in_the_log_with_who_and_what(staff: Any) -> None:
     assert [row["action"] for row in rows] == ["key.create", "endpoint.create", "login"]
     rows = (await manager.get("/log?action=user."))["items"]
     assert {row["action"] for row in rows} == {"user.create"}
+
+
+async def test_the_log_is_asked_by_the_beginning_of_what_was_done(staff: Any, db: Any) -> None:
+    await db.execute(
+        "INSERT INTO admin_log (actor, action, subject) SELECT 'x@bank.example', word, n::text"
+        " FROM generate_series(1, 40) n, unnest(ARRAY['model.a', 'model.b', 'models', 'Model.a',"
+        " 'key.create', 'key', 'zz', 'ümlaut']) word ORDER BY n, word"
+    )
+    manager = staff["manager"]
+    kept = await db.fetch("SELECT id, action FROM admin_log ORDER BY id DESC")
+    for prefix in ("model.", "model", "key", "key.create", "z", "ü", "nothing", "%", "M"):
+        found: list[int] = []
+        cursor = ""
+        while True:
+            page = await manager.get(f"/log?action={quote(prefix)}&limit=37&cursor={cursor}")
+            found += [row["id"] for row in page["items"]]
+            cursor = page["next"]
+            if not cursor:
+                break
+        wanted = [row["id"] for row in kept if row["action"].startswith(prefix)]
+        assert found == wanted, prefix
+    both = await manager.get("/log?action=key&actor=x@bank.example&limit=500")
+    assert len(both["items"]) == 80
