@@ -9,6 +9,7 @@ machine, and ``snapshot.json`` is written last: a snapshot without it is not the
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -30,6 +31,8 @@ from serving.store import StoreError
 CACHE = "~/.cache/interlock/datasets"
 CACHE_BYTES = 8 << 30
 IN_USE_S = 3600.0
+ABANDONED_S = 86_400.0
+"""A half-written snapshot that nobody touched for so long belongs to nobody."""
 
 
 class SnapshotFiles:
@@ -72,9 +75,16 @@ class SnapshotFiles:
 
     @contextmanager
     def incoming(self) -> Iterator[Path]:
-        """A new folder on the same file system, removed afterwards if it is still there."""
+        """A new folder on the same file system, removed afterwards if it is still there.
+
+        Those that killed processes left long ago are removed first.
+        """
         parent = self._root / "incoming"
         parent.mkdir(parents=True, exist_ok=True)
+        for left in parent.glob("tmp*"):
+            with contextlib.suppress(OSError):
+                if time.time() - left.stat().st_mtime > ABANDONED_S:  # files carry wall time
+                    shutil.rmtree(left, ignore_errors=True)
         folder = Path(tempfile.mkdtemp(dir=parent))
         try:
             yield folder

@@ -22,7 +22,7 @@ from control_plane.db.pool import Connection, Pool
 from control_plane.jobs import store
 from control_plane.jobs.bell import Bell
 from control_plane.jobs.schemas import Claim, Event, Failed, Finished, Note, Order, Progress
-from control_plane.jobs.slot import KINDS_PATH, ChildDiedError, Slot
+from control_plane.jobs.slot import KINDS_PATH, ChildDiedError, Slot, forget_the_dead
 from control_plane.settings import PoolSettings, WorkerSettings
 
 FLUSH_S = 0.25
@@ -80,6 +80,7 @@ class Worker:
         Raises:
             SetupError: the database cannot be reached at the start.
         """
+        forget_the_dead(self.settings.home)
         settings = PoolSettings(self.settings.database_url, max_size=self._slots * 2 + 1)
         async with Pool(settings) as self._pool, Bell(self.settings.database_url) as self._bell:
             _log.info("worker %s ready, %d slots", self.name, self._slots)
@@ -95,7 +96,7 @@ class Worker:
         self._bell.ring()
 
     async def _serve(self, number: int) -> None:
-        async with Slot(number, self._kinds_path) as slot:
+        async with Slot(self.settings.home, number, self._kinds_path) as slot:
             while not self._stopping.is_set():
                 claim = await self._claim()
                 if claim is None:

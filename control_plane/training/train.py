@@ -230,9 +230,7 @@ def package(task: Task, fitted: Fitted, people: tuple[str, ...]) -> tuple[Any, b
 
     order, loaded, train = fitted.order, fitted.loaded, fitted.split.train
     base = SEARCH_SHARE if order.recipe is None else 0.0
-    home = Path(task.order.home)
-    home.mkdir(parents=True, exist_ok=True)
-    out = Path(tempfile.mkdtemp(prefix="build-", dir=home))
+    out = Path(tempfile.mkdtemp(prefix="build-"))
     try:
         built = build_package(
             fitted.pipeline,

@@ -1,5 +1,8 @@
 """Snapshots in S3 over HTTP: written, fetched, verified, cached within a bound."""
 
+import os
+import time
+
 import pytest
 
 from control_plane.datasets.errors import DataError
@@ -87,3 +90,18 @@ def test_the_cache_is_bounded_and_spares_what_is_in_use(bucket, tmp_path):
 def test_other_urls_are_refused():
     with pytest.raises(SetupError, match="s3://"):
         SnapshotFiles("gs://bank/data")
+
+
+def test_half_written_snapshot_of_a_killed_process_goes_after_a_day(tmp_path):
+    files = SnapshotFiles(str(tmp_path))
+    with files.incoming() as young:
+        old = young.with_name("tmpold")
+        old.mkdir()
+        (old / "data.parquet").write_bytes(b"half")
+        upload = young.with_name("job-tmpold")
+        upload.mkdir()
+        past = time.time() - 90_000
+        for each in (old, upload):
+            os.utime(each, (past, past))
+        with files.incoming():
+            assert (old.exists(), young.exists(), upload.exists()) == (False, True, True)

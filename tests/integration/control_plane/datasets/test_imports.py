@@ -129,6 +129,30 @@ async def test_source_that_hangs_ends_the_job_in_time_and_leaves_nothing(dan, co
     assert [path for path in store.rglob("*") if path.is_file()] == []
 
 
+WAITS = "SELECT * FROM loans WHERE amount <> 100 OR pg_advisory_lock_shared(7)::text IS NOT NULL"
+WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = 7"
+
+
+async def test_rows_that_change_under_the_read_are_those_of_its_beginning(dan, empty_database_url):
+    changing = await asyncpg.connect(empty_database_url)
+    await changing.execute("SELECT pg_advisory_lock(7)")
+    reading = asyncio.create_task(bring(dan, WAITS))
+    async with asyncio.timeout(20):
+        while not await changing.fetchval(WAITING):
+            await asyncio.sleep(0.01)
+    await changing.execute("UPDATE loans SET amount = amount + 100000, outcome = 'bad'")
+    await changing.execute("DELETE FROM loans WHERE ratio IS NULL")
+    await changing.execute("SELECT pg_advisory_unlock(7)")
+    job = await reading
+    left = await changing.fetchval("SELECT count(*) FROM loans WHERE amount > 100000")
+    await changing.close()
+    assert job["state"] == "succeeded", job
+    snapshot = await dan.get("/datasets/loans/snapshots/latest")
+    (amount,) = [each for each in snapshot["profile"] if each["name"] == "amount"]
+    assert (left, snapshot["rows"]) == (150, 200)
+    assert (amount["minimum"], amount["maximum"]) == (1, 200)
+
+
 async def test_secret_is_never_shown_nor_stored_in_clear(dan, source, database_url):
     shown = await dan.get("/connections")
     assert [row["name"] for row in shown] == ["core"]

@@ -250,6 +250,34 @@ async def test_killed_search_goes_on_after_its_kept_trials(dan, worker_settings,
     assert sorted(trial["number"] for trial in board) == list(range(12))
 
 
+@pytest.mark.parametrize("seed", range(4))
+async def test_run_killed_at_a_random_moment_ends_in_a_stated_state_and_leaves_nothing_half(
+    dan, worker_settings, seed
+):
+    import os
+    import random
+    import signal
+
+    moment = random.Random(seed).uniform(0.0, 1.5)
+    answer = await dan.call("POST", "/runs", order(recipe=recipe("gradient_boosting")))
+    async with working(worker_settings):
+        async with asyncio.timeout(60):
+            while not (killed := children()):
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(moment)
+        for child in killed:
+            os.kill(child, signal.SIGKILL)
+        body, _ = await follow(dan, answer.body["id"])
+    assert body["state"] == "succeeded", body
+    packages = Path(worker_settings.artifact_store) / "packages"
+    assert [f"sha256:{each.name}" for each in packages.iterdir()] == [body["package"]]
+    read_package(packages / body["package"].removeprefix("sha256:"))
+    assert list(worker_settings.home.rglob("build-*")) == []
+    assert list((worker_settings.home / "jobs").iterdir()) == []
+    versions = (await dan.get("/models/quick/versions"))["items"]
+    assert [(each["version"], each["state"]) for each in versions] == [(1, "validated")]
+
+
 def children():
     """Process ids of the job processes that this test's worker started."""
     import os
