@@ -69,7 +69,7 @@ class ServeReport(Struct, frozen=True):
 @click.option("--peers", is_flag=True, help="Also measure the peers that are installed.")
 @click.option("--peer-env", "peer_envs", multiple=True, metavar="NAME=PYTHON",
               help="Interpreter of a peer that cannot be installed beside us: mlserver, bentoml, "
-                   "litserve, rayserve. Implies --peers.")  # fmt: skip
+                   "litserve, rayserve, triton. Implies --peers.")  # fmt: skip
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write a PNG.")
 @click.option("--json", "as_json", is_flag=True)
 @click.pass_context

@@ -58,6 +58,14 @@ OUTSIDE: dict[str, Outside] = {
     ),
     "bentoml": Outside("BentoML + ORT", "bentoml_ort", "bentoml", "bentoml", "/readyz"),
     "litserve": Outside("LitServe + ORT", "litserve_ort", "litserve", "litserve", "/health"),
+    "triton": Outside(
+        "Triton Python + ORT",
+        "triton_python",
+        "pytriton",
+        "nvidia-pytriton",
+        "/v2/health/ready",
+        v2=True,
+    ),
     "rayserve": Outside("Ray Serve + ORT", "rayserve_ort", "ray.serve", "ray[serve]", "/predict"),
 }
 
