@@ -60,11 +60,22 @@ def cell(value: Any) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return short(value)
     if isinstance(value, list):
         return ", ".join(cell(item) for item in value) or "-"
     if isinstance(value, dict):
-        return msgspec.json.encode(value).decode()
+        return ", ".join(f"{name} {cell(each)}" for name, each in value.items()) or "-"
     text = str(value)
     if len(text) > 19 and text[4:5] == "-" and text[10:11] == "T":
         return text[:19].replace("T", " ")
     return text
+
+
+def short(value: float) -> str:
+    """A number with four digits that count, or all before the point.
+
+    >>> short(0.8168888888888889), short(72.0), short(3647.3), short(0.00000012)
+    ('0.8169', '72', '3647', '1.2e-07')
+    """
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.4g}"

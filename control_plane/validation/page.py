@@ -129,12 +129,17 @@ def _fairness(report: dict[str, Any]) -> str:
             "distance of mean scores in standard deviations, from 0.5 and 0.2."
         )
     parts.append("</p>")
-    for found in (*report["attributes"], *report.get("intersections", ())):
+    pairs = report.get("intersections", ())
+    for place, found in enumerate((*report["attributes"], *pairs)):
+        # pairs have many groups of a few people, who would hide the others
+        small = [g for g in found["groups"] if g["status"] == "too few rows"]
+        left_out = small if place >= len(report["attributes"]) else []
         rows = [
             (g["group"], g["rows"], g["rate"], g["air"], *(g["air_interval"] or (None, None)),
              g["parity_difference"], g["smd"], g["true_positive_gap"], g["false_positive_gap"],
              g["p"], (g["status"], CLASSES[g["status"]]))
             for g in found["groups"]
+            if g not in left_out
         ]  # fmt: skip
         columns = ("group", "rows", "rate", "AIR", "95% from", "to", "rate diff.", "SMD",
                    "TPR gap", "FPR gap", "p", "")  # fmt: skip
@@ -144,9 +149,15 @@ def _fairness(report: dict[str, Any]) -> str:
             if g["air_interval"]
         ]
         parts += [f"<h3>{escape(found['attribute'])}</h3>", _table(columns, rows)]
+        if left_out:
+            people = sum(g["rows"] for g in left_out)
+            parts.append(
+                f'<p class="m">{len(left_out)} smaller groups with {people:,} rows together are '
+                "counted and not judged.</p>"
+            )
         if shown:
-            title = f"Adverse impact ratio by {found['attribute']}"
-            parts.append(f'<div class="c">{svg.interval(title, shown, (0.8, 1.0))}</div>')
+            drawn = svg.interval("Adverse impact ratio, 95% interval", shown, (0.8, 1.0))
+            parts.append(f'<div class="c">{drawn}</div>')
     return "".join((*parts, _proxies(report.get("proxies", ()))))
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from compiler.errors import AppError
 from interlock.follow import follow_job, follow_path
-from interlock.present import show_facts, show_rows
+from interlock.present import cell, show_facts, show_rows
 from interlock.remote import Remote, remote_command
 
 KINDS = {".csv": "text/csv", ".parquet": "application/vnd.apache.parquet"}
@@ -115,7 +115,7 @@ def show_dataset(remote: Remote, name: str, snapshot: str) -> None:
 
 def _values(column: dict[str, Any]) -> str:
     if column.get("minimum") is not None:
-        return f"{column['minimum']} to {column['maximum']}"
+        return f"{cell(column['minimum'])} to {cell(column['maximum'])}"
     words = [value for value, _ in column.get("categories", ())[:3]]
     return ", ".join(word if len(word) <= 20 else word[:19] + "…" for word in words)
 
