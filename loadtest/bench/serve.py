@@ -98,7 +98,7 @@ def serve(
         chosen, runs=runs, seconds=seconds, connections=connections, client=client,
         peers=envs if peers or envs else None, only=only or SECTIONS, soak_s=soak_s, tell=tell,
     )  # fmt: skip
-    if plot is not None:
+    if plot is not None and report.results:
         from loadtest.bench.plots import plot_serve
 
         plot_serve(report, plot)
