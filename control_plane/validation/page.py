@@ -66,7 +66,11 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
             return f'<td class="r">{value:,}</td>'
         return f"<td>{escape(str(value))}</td>"
 
-    top = "".join(f"<th>{escape(name)}</th>" for name in columns)
+    def head(place: int, name: str) -> str:
+        right = any(isinstance(row[place], int | float) for row in rows)
+        return f'<th class="r">{escape(name)}</th>' if right else f"<th>{escape(name)}</th>"
+
+    top = "".join(head(place, name) for place, name in enumerate(columns))
     body = "".join(f"<tr>{''.join(cell(value) for value in row)}</tr>" for row in rows)
     return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
 
