@@ -3,8 +3,8 @@
 Rows of a stream are decided by the thousand in one call, and a thread that does so holds the
 interpreter for milliseconds at a time: beside it, online requests would wait. So a worker that sees
 a stream begin passes the connection on by file descriptor. The process of the streams is started
-by the first of them (the supervisor watches the same socket) and has a lower priority: the kernel
-lets the workers in whenever they have something to do.
+by the first of them (the supervisor watches the same socket) and runs on what the cores have left:
+the kernel lets the workers in whenever they have something to do.
 
 A connection stays where it is when it is encrypted, when its first request was no stream or its
 head came in pieces, or when it cannot be passed on at this moment; then it streams in the worker.

@@ -27,9 +27,9 @@ def main(arguments: list[str]) -> int:
     die_with(int(parent))
     raise_file_limit()
     if apart == "1":
-        from serving.priority import give_way
+        from serving.priority import take_leftovers
 
-        give_way()  # before anything is imported: all threads inherit it
+        take_leftovers()  # before anything is imported: all threads inherit it
     from router.settings import decode_settings
 
     with os.fdopen(int(settings_fd), "rb") as file:

@@ -28,8 +28,10 @@ def give_way() -> None:
 
     Linux leaves a running thread alone until its slice is over (4 ms stalls were measured), unless
     one with a shorter slice wakes up. So the long slice is what lets the loop in immediately; it
-    takes Linux 6.12, and is ignored before.
+    takes Linux 6.12, and is ignored before. A thread that takes leftovers already stays at that.
     """
+    if os.sched_getscheduler(0) == os.SCHED_IDLE:
+        return
     with contextlib.suppress(OSError):  # a seccomp filter may forbid it; then it stays equal
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
     number = SCHED_SETATTR.get(platform.machine())
@@ -37,6 +39,17 @@ def give_way() -> None:
         size = _ATTRIBUTES.size
         wanted = _ATTRIBUTES.pack(size, SCHED_OTHER, 0, NICE, 0, SLICE_NS, 0, 0)
         ctypes.CDLL(None).syscall(number, 0, wanted, 0)  # refused: the lower priority remains
+
+
+def take_leftovers() -> None:
+    """Have the calling thread, and those it starts, run only when nobody else wants the core.
+
+    Unlike a low priority it holds nobody up who wakes, however much he has had already.
+    """
+    with contextlib.suppress(OSError):  # a seccomp filter may forbid it
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    if os.sched_getscheduler(0) != os.SCHED_IDLE:
+        give_way()
 
 
 SWITCH_S = 0.0001

@@ -38,6 +38,10 @@ def stream(body: bytes = LINES) -> bytes:
     )
 
 
+def threads(process: int) -> list[Path]:
+    return list(Path(f"/proc/{process}/task").iterdir())
+
+
 def rows(answer: Answer) -> list[int]:
     assert answer.status == 200
     return [json.loads(line)["row"] for line in answer.body.splitlines()]
@@ -52,7 +56,8 @@ def test_first_stream_starts_the_process_and_its_connection_ends_with_it(
         assert wire.closed()
     apart = router.workers()
     assert sorted(apart) == [0, 1, 2]
-    assert os.getpriority(os.PRIO_PROCESS, apart[2]) > os.getpriority(os.PRIO_PROCESS, apart[0])
+    policies = {os.sched_getscheduler(int(each.name)) for each in threads(apart[2])}
+    assert policies == {os.SCHED_IDLE}
     with Wire(router.port) as wire:
         assert rows(wire.send(stream()).answer()) == list(range(ROWS))
     assert router.workers() == apart
