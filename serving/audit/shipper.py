@@ -84,10 +84,11 @@ class Shipper:
         )
         self._looked = -LOOK_S
         self._covered = monotonic()
+        self._taken = self._covered
         self._stop = asyncio.Event()
         self._alarms: dict[str, str] = {}
         self._more = False
-        self._ahead: tuple[list[Range], asyncio.Task[Shipment]] | None = None
+        self._ahead: tuple[list[Range], float, asyncio.Task[Shipment]] | None = None
 
     def stop(self) -> None:
         """Ship what is there, then end."""
@@ -150,14 +151,17 @@ class Shipper:
         if look or self._monotonic() - self._looked >= LOOK_S:
             await self._look()
         ranges, shipment = await self._next()
+        taken = self._taken
         if not ranges:
-            self._covered = self._monotonic()
+            self._covered = taken
             return 0
         self._more = self._is_full(ranges) or any(each.closed for each in ranges)
         if self._more:
             self._plan_ahead()
         await self._write(ranges, shipment)
         self.spool.commit(ranges)
+        if not self._more:
+            self._covered = taken  # whatever was there then is in the database now
         frames = 0
         for each in ranges:
             frames += len(each.frames)
@@ -170,9 +174,10 @@ class Shipper:
     async def _next(self) -> tuple[list[Range], Shipment]:
         """What the next transaction writes: prepared meanwhile, or taken now."""
         if self._ahead is None:
+            self._taken = self._monotonic()
             ranges = self._take()
             return ranges, await self._build(ranges, {})
-        (ranges, building), self._ahead = self._ahead, None
+        (ranges, self._taken, building), self._ahead = self._ahead, None
         shipment = await building
         if self._privacy.wanted:
             shipment = await self._build(ranges, {})
@@ -183,15 +188,16 @@ class Shipper:
 
     def _plan_ahead(self) -> None:
         """Decode and hash the next rows in a thread while the database works on these."""
+        taken = self._monotonic()
         ranges = self._take()
         if ranges:
             work = asyncio.to_thread(build, ranges, self._privacy, self._clock())
-            self._ahead = (ranges, asyncio.create_task(work, name="build"))
+            self._ahead = (ranges, taken, asyncio.create_task(work, name="build"))
 
     async def _settle_ahead(self) -> None:
         """Wait for a build in the thread; what it made stays planned."""
         if self._ahead is not None:
-            await asyncio.gather(self._ahead[1], return_exceptions=True)
+            await asyncio.gather(self._ahead[2], return_exceptions=True)
 
     def _is_full(self, ranges: list[Range]) -> bool:
         """Whether a limit of the transaction cut the ranges short."""

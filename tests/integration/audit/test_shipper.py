@@ -15,6 +15,7 @@ from serving.audit.frame import HEADER_BYTES
 from serving.audit.link import prepare
 from serving.audit.record import SCHEMA_VERSION, EventRecord, encode_record
 from serving.audit.row import RECORD_COLUMNS, leaf_bytes, stored_values
+from serving.audit.shipper import Shipper
 from tests.spool import drain, fetch, stored_ids
 
 
@@ -48,6 +49,27 @@ async def test_shipper_that_ends_does_not_wait_for_a_database_that_is_gone(
     assert shipper.status.failures >= 1
     await drain(settings)
     assert sorted(await stored_ids(database_url)) == sorted(source.acknowledged)
+
+
+async def test_lag_under_constant_load_is_that_of_what_waits(source, settings, database_url):
+    now = 0.0
+    settings = msgspec.structs.replace(settings, batch_rows=4)
+    shipper = Shipper(settings, monotonic=lambda: now)
+    writer = source.writer()
+    lags = []
+    for count in (3, 3, 3, 9, 0, 0, 0):
+        source.append(writer, count)
+        now += 10.0
+        await shipper.round(look=True)
+        shipper._write_status()
+        lags.append(shipper.status.exposure_ms / 1000)
+    await shipper._settle_ahead()
+    await shipper._link.close()
+    shipper._acks.close()
+    shipper.spool.close()
+    writer.close()
+    # nine take three rounds of four, each of which prepares the next
+    assert lags == [0.0, 0.0, 0.0, 10.0, 20.0, 10.0, 0.0]
 
 
 async def test_row_carries_the_record(source, settings, database_url):
