@@ -266,7 +266,7 @@ class Worker:
     async def _tick(self, server: Server) -> None:
         """The clock of the connections, gauges once a second, the summary once a minute."""
         counters, door = self.plane.desk.counters, self.door
-        lag = counters.slot("interlock_loop_lag_seconds")
+        lag = counters.slot(series("interlock_loop_lag_seconds", worker=self.number))
         connections = counters.slot("interlock_connections")
         in_flight = counters.slot("interlock_in_flight")
         records = counters.slot("interlock_audit_records_total")

@@ -100,7 +100,7 @@ NODE_ALERTS: tuple[Alert, ...] = (
     ),
     Alert(
         "InterlockFeedStale",
-        "time() - interlock_feed_read_time_seconds > 60",
+        "time() - min by (instance) (interlock_feed_read_time_seconds) > 60",
         "5m",
         "ticket",
         "{{ $labels.instance }} has not read the feed: it serves from its own copy",
@@ -108,7 +108,7 @@ NODE_ALERTS: tuple[Alert, ...] = (
     ),
     Alert(
         "InterlockLoopLate",
-        "interlock_loop_lag_seconds > 0.1",
+        "max by (instance) (interlock_loop_lag_seconds) > 0.1",
         "2m",
         "ticket",
         "The event loop of {{ $labels.instance }} is late: requests wait",

@@ -158,7 +158,12 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("interlock_shipper_alarms", "gauge", "Alarms of the shipper: see its log."),
     Metric("interlock_connections", "gauge", "Open connections."),
     Metric("interlock_in_flight", "gauge", "Requests in progress on the slow lane."),
-    Metric("interlock_loop_lag_seconds", "gauge", "How late the event loop's timer fired.", MICRO),
+    Metric(
+        "interlock_loop_lag_seconds",
+        "gauge",
+        "How late the event loop's timer fired, by worker.",
+        MICRO,
+    ),
     Metric("interlock_releases_loaded", "gauge", "Endpoints served, summed over workers."),
     Metric("interlock_release_refused", "gauge", "Releases refused now, by endpoint and code."),
     Metric(
@@ -172,7 +177,9 @@ CATALOGUE: tuple[Metric, ...] = (
         "Memory that models may take, summed over workers.",
     ),
     Metric("interlock_feed_reads_total", "counter", "Reads of the feed, by outcome."),
-    Metric("interlock_feed_read_time_seconds", "gauge", "Time of the last good read.", MICRO),
+    Metric(
+        "interlock_feed_read_time_seconds", "gauge", "Time of the last good read, by worker.", MICRO
+    ),
     Metric("interlock_slow_requests_total", "counter", "Requests slower than the log's limit."),
     Metric(
         "interlock_metric_series_dropped_total",

@@ -178,13 +178,18 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             Panel(
                 "Event loop late by",
                 "s",
-                (("{{instance}}", f"interlock_loop_lag_seconds{{{NODE}}}"),),
+                (("{{instance}}", f"max by (instance) (interlock_loop_lag_seconds{{{NODE}}})"),),
                 "Requests wait about this long before anybody looks at them.",
             ),
             Panel(
                 "Age of the feed",
                 "s",
-                (("{{instance}}", f"time() - interlock_feed_read_time_seconds{{{NODE}}}"),),
+                (
+                    (
+                        "{{instance}}",
+                        f"time() - min by (instance) (interlock_feed_read_time_seconds{{{NODE}}})",
+                    ),
+                ),
                 "Releases and revoked keys are this old at most.",
             ),
         ),

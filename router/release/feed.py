@@ -126,7 +126,9 @@ class Feed:
             _log.info("the feed answers again")
         self._failures = 0
         counters.add(series("interlock_feed_reads_total", outcome="ok"))
-        counters.set("interlock_feed_read_time_seconds", int(time.time() * 1e6))
+        worker = self._plane.desk.spool.worker
+        name = series("interlock_feed_read_time_seconds", worker=worker)
+        counters.set(name, int(time.time() * 1e6))
         return self._plane.settings.poll_s
 
     def _failed(self, error: Exception) -> float:
