@@ -31,6 +31,7 @@ from serving.audit.sealing import reveal
 from serving.audit.store import NEXT_BATCHES, NewBatch, copy_explanations, write_batch
 from serving.explain.explainer import Explainer, load_explainer
 from serving.explain.reasons import in_words
+from serving.priority import give_way
 from serving.settings import ExplainerSettings
 from serving.store import ArtifactStore
 
@@ -332,5 +333,9 @@ async def _main(settings: ExplainerSettings) -> None:
 
 
 def run(settings: ExplainerSettings) -> None:
-    """Explain recorded decisions until SIGTERM; returns when the current chunk is stored."""
+    """Explain recorded decisions until SIGTERM; returns when the current chunk is stored.
+
+    It gives way to the routers of its machine: answers are waited for, explanations are not.
+    """
+    give_way()
     uvloop.run(_main(settings))
