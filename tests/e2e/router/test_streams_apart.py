@@ -88,6 +88,21 @@ def test_killed_process_is_replaced_when_the_next_stream_comes(router: RouterPro
     assert after[2] != before[2]
 
 
+def test_rolling_restart_replaces_it_like_a_worker(router: RouterProcess) -> None:
+    with Wire(router.port) as wire:
+        wire.send(stream()).answer()
+    before = router.workers()
+    router.process.send_signal(signal.SIGHUP)
+    while set(before.values()) & set(router.workers().values()):
+        with Wire(router.port) as wire:
+            sound = http_request(world.body(1), key=world.ROUTING_KEY)
+            assert wire.send(sound).answer().status == 200
+    with Wire(router.port) as wire:
+        assert rows(wire.send(stream()).answer()) == list(range(ROWS))
+    assert sorted(router.workers()) == [0, 1, 2]
+    assert router.stop() == 0
+
+
 @pytest.mark.parametrize("router", [1], indirect=True)
 def test_head_in_pieces_streams_in_the_worker(router: RouterProcess) -> None:
     raw = stream()
