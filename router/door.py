@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
 
 MAX_HEADS = 4096
 TICK_S = 0.1
-HUSH = 2.0
-"""Of the time that a turn may answer: how long a connection that was turned away is not read."""
 
 
 class Door:
@@ -46,8 +43,6 @@ class Door:
         self.ok = b""
         self.default_headers: list[tuple[bytes, bytes]] = []
         self.draining = False
-        self._hushed: deque[tuple[float, FastLane]] = deque()
-        self._hush_s = HUSH * plane.settings.limits.shed_wait_ms / 1000
         self.giver: Giver | None = None
         self.apart = False
         plane.on_swap.append(self.heads.clear)
@@ -65,28 +60,10 @@ class Door:
         lines = b"".join(b"%b: %b\r\n" % pair for pair in headers)
         self.ok = b"HTTP/1.1 200 OK\r\n%bcontent-type: application/json\r\ncontent-length: " % lines
 
-    def hush(self, connection: FastLane) -> None:
-        """Read no more from a connection that was told to come later, for a moment.
-
-        A caller that asks again at once would be turned away again, and each time costs.
-        """
-        connection.flow.pause_reading()
-        self._hushed.append((self.now + self._hush_s, connection))
-
-    def _let_speak(self) -> None:
-        """Read again from connections whose moment is over."""
-        hushed = self._hushed
-        while hushed and (self.draining or hushed[0][0] <= self.now):
-            connection = hushed.popleft()[1]
-            if not connection.transport.is_closing():
-                connection.flow.resume_reading()
-
     def tick(self, default_headers: list[tuple[bytes, bytes]], connections: Iterable[Any]) -> None:
         """A tenth of a second passed: the clock, the date, and once a second the sweep."""
         before = self.now
         self.now = before + TICK_S
-        if self._hushed:
-            self._let_speak()
         if default_headers is not self.default_headers and default_headers:
             self.set_headers(default_headers)
         if self.draining or int(before) != int(self.now):

@@ -6,8 +6,8 @@ readers, upgrades that we do not speak, a drain that loses no request, and the f
 
 - a request whose head came before, byte for byte, and whose body is complete is answered without
   parsing anything again;
-- any other request of a fast route is answered when its last byte is parsed; both only while
-  nothing is outstanding on the connection, so that answers keep their order.
+- any other request of a fast route when its last byte is parsed; both only while nothing is
+  outstanding on the connection, so that answers keep their order.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class FastLane(HttpToolsProtocol):
         since: when the phase began, on the door's clock.
         ended: nothing more is read from this connection.
         before: what another process had read from it.
+        reached: when the shedder last looked at it.
     """
 
     door: ClassVar[Door]
@@ -63,6 +64,7 @@ class FastLane(HttpToolsProtocol):
         self._completed = 0
         self._last: Head | None = None
         self._stuck_since: float | None = None
+        self.reached = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, unless there are too many."""
@@ -269,18 +271,16 @@ class FastLane(HttpToolsProtocol):
     def _respond(self, head: Head, body: bytes) -> None:
         """Answer a whole request of a fast route: one write."""
         door, plane = self.door, self.door.plane
-        if plane.shedder.active and (refused := plane.shed(head)) is not None:
-            door.hush(self)
+        if plane.shedder.active and (refused := plane.shed(head, self)) is not None:
             self._write(refused, bare=head.bare)
             return
         answer = plane.answer(head, body)
         if answer.__class__ is bytes and self._keep and not door.draining and not head.bare:
             self.transport.write(b"%b%d\r\n\r\n%b" % (door.ok, len(answer), answer))
-            return
-        if isinstance(answer, Later):
+        elif isinstance(answer, Later):
             hold(self, head, answer, keep_alive=self._keep and not door.draining)
-            return
-        self._write(answer if isinstance(answer, Reply) else Reply(200, answer), bare=head.bare)
+        else:
+            self._write(answer if isinstance(answer, Reply) else Reply(200, answer), bare=head.bare)
 
     def answer_held(self, reply: Reply, head: Head, *, keep_alive: bool) -> None:
         """Write an answer that was held; requests behind it may have been parsed meanwhile."""

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from router.errors import ShedError
 from router.keys import Key
@@ -15,6 +16,12 @@ LATE = 0.2
 """Share of the limit by which the loop is late when turns begin to be timed."""
 CALM = 20
 """Measurements without being late until they are no longer."""
+
+
+class Reached(Protocol):
+    """A connection: when the shedder last looked at it."""
+
+    reached: float
 
 
 class InFlight:
@@ -50,16 +57,17 @@ class InFlight:
 class Shedder:
     """Turns requests away that would be answered too late.
 
-    One turn of the loop goes over all connections that have something to say, and a request waits
-    about as long as the turn has lasted when it is reached. While the loop is late at all, a turn
-    answers for as long as the limit and turns away whatever it still reaches after that. So the
-    time that goes into answers is the limit of every turn, however many ask.
+    One turn of the loop goes over all connections that have something to say, some of them again
+    and again while it lasts. What it reaches has waited since the turn began, or since the same
+    connection was reached before, if that was later: no longer than that, and under load hardly
+    less. While the loop is late at all, whoever has waited for longer than the limit is turned
+    away, which costs a third of an answer; everybody else is answered.
 
     Attributes:
         active: the loop is or was late just now: turns are timed.
 
     Args:
-        limit_ms: how long a turn may answer.
+        limit_ms: how long a request may wait.
         next_turn: has a function called in the next turn of the loop.
         clock: steady, in seconds.
     """
@@ -73,7 +81,7 @@ class Shedder:
         self._limit_s = limit_ms / 1000
         self._next_turn = next_turn or _call_soon
         self._clock = clock
-        self._until = 0.0
+        self._began = 0.0
         self._open = False
         self._calm = 0
         self.active = False
@@ -85,14 +93,22 @@ class Shedder:
         self._calm = max(self._calm - 1, 0)
         self.active = self._calm > 0
 
-    def sheds(self) -> bool:
-        """Whether this request comes too late in its turn."""
-        if self._open:
-            return self._clock() > self._until
-        self._open = True
-        self._until = self._clock() + self._limit_s
-        self._next_turn(self._close)
-        return False
+    def sheds(self, connection: Reached | None = None) -> bool:
+        """Whether this request has waited too long.
+
+        Args:
+            connection: that it came on; what comes next on it has waited from now on.
+        """
+        now = self._clock()
+        since = now if not self._open else self._began
+        if connection is not None:
+            since = max(since, connection.reached)
+            connection.reached = now
+        if not self._open:
+            self._open = True
+            self._began = now
+            self._next_turn(self._close)
+        return now - since > self._limit_s
 
     def _close(self) -> None:
         self._open = False

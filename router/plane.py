@@ -18,7 +18,7 @@ from router.heavy import HeavyDecider
 from router.idempotency import Idempotency
 from router.keys import Key
 from router.later import Later, timed
-from router.limits import BUSY, InFlight, Shedder
+from router.limits import BUSY, InFlight, Reached, Shedder
 from router.metrics.slots import series
 from router.problem import INTERNAL, Reply, reply
 from router.rates import Rates
@@ -143,9 +143,11 @@ class Plane:
             left_s = policies.timeout_ms / 1000 - (time.perf_counter_ns() - started_ns) / SECOND_NS
             await self.durability.reached(policies.durability, max(left_s, 0.0), endpoint.name)
 
-    def shed(self, head: Head) -> Reply | None:
-        """The 503 of a request that would have waited too long, for the share that is shed."""
-        if head.route is None or head.route.name not in DECIDING or not self.shedder.sheds():
+    def shed(self, head: Head, connection: Reached | None = None) -> Reply | None:
+        """The 503 of a request that has waited too long; None for one that is to be answered."""
+        if head.route is None or head.route.name not in DECIDING:
+            return None
+        if not self.shedder.sheds(connection):
             return None
         answer, slot, who = self._busy_answer(head)
         self.desk.counters.values[slot] += 1

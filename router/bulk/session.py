@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
+from router.bulk.beside import serves, stand_back
 from router.bulk.bind import columnar
 from router.bulk.blocks import Reading
 from router.bulk.errors import BulkError
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from router.settings import RouterSettings
 
 UNIT_ROWS = 65_536
-CONNECT_S = 0.2
 
 
 class Request(Struct, frozen=True):
@@ -91,8 +90,7 @@ class Session:
         need_keys(request.keys)
         need_apart(request.source, request.out)
         beside = serves(settings)
-        if beside:
-            only_when_idle()
+        stand_back(settings)
         self.endpoint, self.release_from = pin(settings, request.endpoint)
         need_open(self.endpoint)
         self.hasher = load_subject_key(
@@ -228,25 +226,6 @@ def need_apart(source: str, out: str) -> None:
             code="bulk.out",
             hint="its parts would be input of the next run",
         )
-
-
-def serves(settings: RouterSettings) -> bool:
-    """Whether a router answers on this machine's data port."""
-    try:
-        with socket.create_connection((settings.bind, settings.port), CONNECT_S):
-            return True
-    except OSError:
-        return False
-
-
-def only_when_idle() -> None:
-    """Let this thread and those it starts run when nobody else wants their core.
-
-    Linux takes the core away as soon as an ordinary thread wakes up; a low share alone would let
-    the job finish its turn first.
-    """
-    with contextlib.suppress(OSError):  # a sandbox may forbid it; the low share remains
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def again(output: Output, settings: RouterSettings, source: str | None, units: int) -> list[str]:

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -49,6 +50,19 @@ def test_turn_of_a_late_loop_answers_for_as_long_as_the_limit_and_turns_away_the
         assert shed == [False] * 10 + [True] * 20
         assert len(turns) == 1
         turns.pop()()
+
+
+def test_connection_that_is_reached_again_and_again_has_not_waited_for_the_whole_turn() -> None:
+    now, turns = [0.0], []
+    shedder = Shedder(100.0, turns.append, lambda: now[0])
+    shedder.measure(0.4)
+    connections = [SimpleNamespace(reached=0.0) for _ in range(20)]
+    for _ in range(10):  # rounds of 80 ms in one turn of 800 ms: nobody waits for longer than one
+        for each in connections:
+            assert not shedder.sheds(each)
+            now[0] += 0.004
+    assert shedder.sheds()  # it has been there since the turn began
+    assert len(turns) == 1
 
 
 def test_loop_that_is_in_time_again_times_no_turns() -> None:
