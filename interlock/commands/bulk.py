@@ -102,11 +102,14 @@ def run(
     Columns _id, _subject and _context.NAME are reserved, as in a stream. Everything that could
     not be answered says why in the column `error`.
     """
+    from router.bulk.beside import stand_back
+
+    settings = _settings(home)
+    stand_back(settings)
     from router.bulk.session import Request, Session
 
     if strict:
         given["max_bad"] = 0
-    settings = _settings(home)
     request = Request(
         source,
         format=file_format,
