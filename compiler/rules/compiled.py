@@ -170,15 +170,18 @@ class CompiledRules:
     def _vector(self) -> VectorProgram:
         return VectorProgram(self.flat, self.scope, self.on_unknown)
 
-    def analyse(self, tell: Callable[[str], None] | None = None) -> list[Finding]:
+    def analyse(
+        self, tell: Callable[[str], None] | None = None, now_us: int | None = None
+    ) -> list[Finding]:
         """What a reviewer should know about the table, worst first.
 
         Args:
             tell: is told in a few words what is looked for next.
+            now_us: time that examples see as now; the present without it.
         """
         from compiler.rules.analyse.report import analyse
 
-        return analyse(self, tell or (lambda _: None))
+        return analyse(self, tell or (lambda _: None), now_us)
 
     def readers(self) -> dict[str, tuple[str, ...]]:
         """Ids of the rules that test each feature, in document order."""

@@ -12,6 +12,7 @@ Information Systems 78 (2018); cells of one dimension as used there for boxes.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import decimal
 import math
@@ -62,8 +63,29 @@ def literals_of(leaf: ast.Leaf) -> list[Any]:
     return []
 
 
-def cells(conditions: Iterable[ast.Condition], scope: FeatureMap) -> dict[str, list[Any]]:
+def moments_of(leaf: ast.Leaf, now_us: int) -> list[Any]:
+    """Points of time at which a test against the clock changes its value."""
+    now = domain.EPOCH + dt.timedelta(microseconds=now_us)
+    match leaf:
+        case ast.Within(direction=direction, span_us=span_us):
+            span = dt.timedelta(microseconds=span_us)
+            with contextlib.suppress(OverflowError):  # longer ago than the calendar reaches
+                return [now - span, now] if direction == "last" else [now, now + span]
+            return [now]
+        case ast.Compare(right=ast.Now()) | ast.Compare(left=ast.Now()):
+            return [now]
+    return []
+
+
+def cells(
+    conditions: Iterable[ast.Condition], scope: FeatureMap, now_us: int = 0
+) -> dict[str, list[Any]]:
     """Representatives of every cell of every feature that the conditions read.
+
+    Args:
+        conditions: what tells requests apart.
+        scope: every feature.
+        now_us: time that examples of tests against the clock are made for.
 
     Returns:
         Values by feature in ascending order; None, for MISSING, comes last.
@@ -73,6 +95,8 @@ def cells(conditions: Iterable[ast.Condition], scope: FeatureMap) -> dict[str, l
         for leaf in leaves_of(condition):
             for name in field_names(leaf):
                 mentioned[name].extend(literals_of(leaf))
+                if scope[name].type == "timestamp":
+                    mentioned[name].extend(moments_of(leaf, now_us))
     return {name: _cells(scope[name], values) for name, values in mentioned.items()}
 
 

@@ -51,6 +51,7 @@ class Grid:
         sample: rows at most where they are a sample.
         free: tests that cells do not show may be anything, whatever the features are: what holds
             on all rows is proved, while a row need not exist.
+        now_us: time that tests against the clock see as now.
 
     Attributes:
         values: cells by feature; None, for MISSING, comes last.
@@ -70,9 +71,10 @@ class Grid:
         *,
         sample: int | None = None,
         free: bool = False,
+        now_us: int = 0,
     ) -> None:
-        self.scope = scope
-        self.values = cells(conditions, scope)
+        self.scope, self.now_us = scope, now_us
+        self.values = cells(conditions, scope, now_us)
         self.free: dict[ast.Leaf, str] = {}
         if free:
             hidden = [leaf for each in conditions for leaf in leaves_of(each) if is_residual(leaf)]
@@ -151,7 +153,7 @@ class Grid:
         return np.array(found, np.int8)[places.reshape(-1)]
 
     def _ask(self, leaf: ast.Leaf, row: dict[str, Any]) -> int:
-        value = truth(leaf, Reader(self.scope, row))
+        value = truth(leaf, Reader(self.scope, row, self.now_us))
         return UNKNOWN if value is None else (TRUE if value else FALSE)
 
     def _by_cuts(self, leaf: ast.Leaf, name: str) -> NDArray[np.int8] | None:
@@ -174,7 +176,7 @@ class Grid:
         rules = (ast.Rule("true", leaf, word), ast.Rule("false", ast.Not(leaf), word))
         program = VectorProgram(number_leaves(ast.Table(rules, word)), self.scope, "fallthrough")
         read = {name: self.codes[name] for name in field_names(leaf)}
-        found = program.run(self.columns(read), self.rows, 0)
+        found = program.run(self.columns(read), self.rows, self.now_us)
         return np.array([TRUE, FALSE, UNKNOWN], np.int8)[found]
 
 

@@ -35,8 +35,9 @@ class Lines:
         values: list[Any],
         decided: NDArray[np.int16],
         row: Callable[[int, int], dict[str, Any]],
+        now_us: int,
     ) -> None:
-        self.name, self.values, self.decided = name, values, decided
+        self.name, self.values, self.decided, self.now_us = name, values, decided, now_us
         self._row = row
 
     def row(self, line: int, cell: int) -> dict[str, Any]:
@@ -60,7 +61,11 @@ def _every(space: Space, name: str) -> Lines:
     numbers = _along(np.arange(space.rows).reshape(shape), axis)
     decided = _along(space.decided.reshape(shape), axis)
     return Lines(
-        name, grid.values[name], decided, lambda line, cell: grid.row(int(numbers[line, cell]))
+        name,
+        grid.values[name],
+        decided,
+        lambda line, cell: grid.row(int(numbers[line, cell])),
+        space.now_us,
     )
 
 
@@ -80,11 +85,11 @@ def _probed(rules: CompiledRules, space: Space, name: str) -> Lines:
     codes = {other: np.repeat(each[base], len(values)) for other, each in grid.codes.items()}
     codes[name] = np.tile(np.arange(len(values)), len(base))
     rows = len(base) * len(values)
-    decided = rules.numpy(grid.columns(codes), rows).reshape(len(base), len(values))
+    decided = rules.numpy(grid.columns(codes), rows, space.now_us).reshape(len(base), len(values))
 
     def row(line: int, cell: int) -> dict[str, Any]:
         number = line * len(values) + cell
         found = {other: grid.values[other][each[number]] for other, each in codes.items()}
         return {other: value for other, value in found.items() if value is not None}
 
-    return Lines(name, values, decided, row)
+    return Lines(name, values, decided, row, space.now_us)

@@ -89,8 +89,8 @@ def _first(rules: CompiledRules, along: Lines, where: NDArray[np.bool_]) -> Find
     """A row of these on which the rule is UNKNOWN for want of the feature, by the reference."""
     for line, cell in np.argwhere(where)[:ASKED].tolist():
         row = along.row(line, len(along.values) - 1)
-        with_it, known = rules.reference(along.row(line, cell))
-        without, unknown = rules.reference(row)
+        with_it, known = rules.reference(along.row(line, cell), along.now_us)
+        without, unknown = rules.reference(row, along.now_us)
         wanting = [path for path in unknown if path not in known]
         path = next((p for p in wanting if (rules.ids[with_it] + "/").startswith(p + "/")), None)
         if path is not None:

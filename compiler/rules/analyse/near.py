@@ -166,7 +166,7 @@ def _between(
             continue
         line = int(hole.argmax())
         sides = [
-            rules.reference(along.row(line, cell))[0]
+            rules.reference(along.row(line, cell), along.now_us)[0]
             for cell in (sliver.start - 1, sliver.stop + 1)
         ]
         below, above = (rules.ids[side] for side in sides)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from compiler.rules.analyse.missing import missing_holes
@@ -27,7 +28,11 @@ MOST = 3
 Errors are all listed."""
 
 
-def analyse(rules: CompiledRules, tell: Callable[[str], None] = lambda _: None) -> list[Finding]:
+def analyse(
+    rules: CompiledRules,
+    tell: Callable[[str], None] = lambda _: None,
+    now_us: int | None = None,
+) -> list[Finding]:
     """Findings sorted by level, then by kind and place in the table.
 
     Every example was put to the reference interpreter; nothing is called unreachable,
@@ -37,11 +42,14 @@ def analyse(rules: CompiledRules, tell: Callable[[str], None] = lambda _: None) 
     Args:
         rules: the table.
         tell: is told what is looked for next.
+        now_us: time that examples see as now, the present without it. Nothing that is proved
+            depends on it.
     """
+    now_us = time.time_ns() // 1000 if now_us is None else now_us
     found = protected(rules)
     if rules.table.rules:
         tell("cases that the table tells apart")
-        space = Space(rules)
+        space = Space(rules, now_us)
         found += [*_untried(space), *_gap(rules, space)]
         tell(f"what decides in {space.rows:,} cases")
         reach = Reach(rules, space)
@@ -56,7 +64,7 @@ def analyse(rules: CompiledRules, tell: Callable[[str], None] = lambda _: None) 
         found += overlaps(rules, space)
         tell("tests that may be left out")
         found += redundant(rules, reach, settled)
-    return in_order([confirmed(rules, finding) for finding in few(found)])
+    return in_order([confirmed(rules, finding, now_us) for finding in few(found)])
 
 
 def in_order(found: list[Finding]) -> list[Finding]:

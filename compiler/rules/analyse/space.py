@@ -34,6 +34,7 @@ class Space:
     """Rows that stand for all requests, as far as the table can tell them apart.
 
     Attributes:
+        now_us: time that every row sees as now.
         grid: the rows as numbers of cells, and truth on them.
         rows: number of rows.
         complete: every combination of cells is there.
@@ -46,7 +47,7 @@ class Space:
     Cost: rows x features; at most ``BUDGET_ROWS`` rows.
     """
 
-    def __init__(self, rules: CompiledRules) -> None:
+    def __init__(self, rules: CompiledRules, now_us: int) -> None:
         conditions = [step.rule.condition for step in rules.steps()]
         tests = sum(
             1 + len(literals_of(leaf)) // LISTED
@@ -56,10 +57,11 @@ class Space:
         self.size = max(1, len(conditions), tests // ORDINARY)
         self.lines: dict[str, Lines] = {}
         budget = max(LEAST_ROWS, min(BUDGET_ROWS, BUDGET_TESTS // self.size))
-        self.grid = Grid(conditions, rules.scope, budget, sample=SAMPLE_ROWS)
+        self.now_us = now_us
+        self.grid = Grid(conditions, rules.scope, budget, sample=SAMPLE_ROWS, now_us=now_us)
         self.complete, self.rows = self.grid.complete, self.grid.rows
         self.columns = self.grid.columns()
-        self.decided = rules.numpy(self.columns, self.rows)
+        self.decided = rules.numpy(self.columns, self.rows, now_us)
         self.first = np.full(len(rules.ids), -1, dtype=np.int64)
         indices, places = np.unique(self.decided, return_index=True)
         for index, place in zip(indices.tolist(), places.tolist(), strict=True):

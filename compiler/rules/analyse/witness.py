@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from compiler.rules.compiled import CompiledRules
 
 
-def confirmed(rules: CompiledRules, found: Finding) -> Finding:
+def confirmed(rules: CompiledRules, found: Finding, now_us: int) -> Finding:
     """The finding, or the more serious one that two evaluators disagree on its example."""
-    if found.example is None or shows(rules, found):
+    if found.example is None or shows(rules, found, now_us):
         return found
     message = (
         f"expected the reference interpreter to confirm the example of {found.code!r}, got another "
@@ -22,13 +22,13 @@ def confirmed(rules: CompiledRules, found: Finding) -> Finding:
     return Finding("error", "engines.disagree", message, found.rules, found.at, found.example)
 
 
-def shows(rules: CompiledRules, found: Finding) -> bool:
+def shows(rules: CompiledRules, found: Finding, now_us: int) -> bool:
     """Whether the example shows what the finding says, by the reference interpreter alone."""
     row = found.example or {}
-    index, unknown = rules.reference(row)
+    index, unknown = rules.reference(row, now_us)
     steps = {step.path: step for step in rules.steps()}
     concerned = [steps[path] for path in found.rules if path in steps]
-    reader = Reader(rules.scope, row)
+    reader = Reader(rules.scope, row, now_us)
     true = [truth(step.rule.condition, reader) is True for step in concerned]
     decides = [index in step.leaves() for step in concerned]
     match found.code:

@@ -63,7 +63,7 @@ class Pair:
         self.conditions = [step.rule.condition for each in steps for step in each]
         tests = max(1, len(self.conditions))
         budget = max(2_000, min(BUDGET_CELLS, BUDGET_TESTS // tests))
-        self.grid = Grid(self.conditions, self.scope, budget)
+        self.grid = Grid(self.conditions, self.scope, budget, now_us=now_us)
         self.combinations = math.prod(len(each) for each in self.grid.values.values())
         if not self.grid.complete:
             self._spread()
@@ -103,7 +103,7 @@ class Pair:
         share = max(1, self.grid.rows // (2 * len(conditions)))
         at = 0
         for condition in conditions:
-            alone = Grid([condition], self.scope, min(share * 8, BUDGET_CELLS))
+            alone = Grid([condition], self.scope, min(share * 8, BUDGET_CELLS), now_us=self._now_us)
             hits = np.flatnonzero(alone.truth(condition) == TRUE)
             if len(hits):
                 picked = draw.choice(hits, share)
@@ -119,7 +119,8 @@ class Pair:
         self.sampled = (np.empty(0, np.int16), np.empty(0, np.int16))
         if not self.atoms.tests:
             return
-        grid = Grid(plain, {**self.old.scope, **self.new.scope, **self._plain_scope}, budget)
+        scope = {**self.old.scope, **self.new.scope, **self._plain_scope}
+        grid = Grid(plain, scope, budget, now_us=self._now_us)
         draw = np.random.default_rng(SEED + 2)
         values = dict(grid.values)
         for name in {name for test, _ in self.atoms.tests.values() for name in _fields(test)}:

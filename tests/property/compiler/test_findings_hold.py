@@ -24,20 +24,20 @@ def test_no_request_contradicts_a_finding_and_every_example_shows_it(table, one,
     rules = compile_rules(table, features=strategies.PLAIN)
     steps = {step.path: step for step in rules.steps()}
     now = strategies.NOW_US
-    for finding in rules.analyse():
+    for finding in rules.analyse(now_us=now):
         assert finding.code != "engines.disagree", finding
         if not finding.proven:
             assert any(words in finding.message for words in DOUBTS), finding
             continue
         if finding.code == "missing-hole" and finding.example is not None:
-            assert finding.rules[0] in rules.reference(finding.example)[1]
+            assert finding.rules[0] in rules.reference(finding.example, now)[1]
         if finding.code == "near-gap" and finding.example is not None:
-            assert rules.reference(finding.example)[0] in rules.flat.defaults()
+            assert rules.reference(finding.example, now)[0] in rules.flat.defaults()
         if finding.code == "overlap":
             row = Reader(rules.scope, finding.example, now)
             assert [truth(steps[path].rule.condition, row) for path in finding.rules] == [True] * 2
         if finding.code == "gap":
-            index, _ = rules.reference(finding.example, 0)
+            index, _ = rules.reference(finding.example, now)
             assert index == rules.flat.cascade.default
         for sample in (one, two):
             index, _ = rules.reference(sample, now)

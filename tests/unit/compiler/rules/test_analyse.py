@@ -1,5 +1,7 @@
 """Defects a reviewer must see, each with a row that shows it."""
 
+import datetime as dt
+
 import numpy as np
 import pytest
 
@@ -198,11 +200,22 @@ def test_overlaps_of_a_long_table_are_said_to_be_not_proven():
 def test_an_example_that_the_reference_refutes_is_an_error_of_its_own():
     rules = compile_rules("IF amount > 5 THEN a ELSE b", features=FEATURES)
     wrong = Finding("note", "gap", "said without looking", ("default",), "", {"amount": 6.0})
-    found = witness.confirmed(rules, wrong)
+    found = witness.confirmed(rules, wrong, 0)
     assert (found.level, found.code) == ("error", "engines.disagree")
     assert found.example == {"amount": 6.0}
     right = Finding("note", "gap", "looked at", ("default",), "", {"amount": 5.0})
-    assert witness.confirmed(rules, right) is right
+    assert witness.confirmed(rules, right, 0) is right
+
+
+def test_examples_of_tests_against_the_clock_are_of_the_time_of_the_analysis():
+    features = {"opened": Feature("timestamp"), "amount": Feature("float")}
+    text = "IF opened IN LAST '30d' THEN new ELSE IF amount > 5 THEN large ELSE b"
+    rules = compile_rules(text, features=features)
+    now = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
+    told = rules.analyse(now_us=int(now.timestamp()) * 1_000_000)
+    (found,) = [each for each in told if each.code == "overlap"]
+    assert now - dt.timedelta(days=30) <= found.example["opened"] <= now
+    assert found.example["amount"] > 5
 
 
 @pytest.mark.parametrize("word", ["OR", "AND"])
