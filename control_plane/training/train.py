@@ -17,7 +17,9 @@ from control_plane.jobs.task import Task
 from control_plane.training import store
 from control_plane.training.schemas import SearchSpec
 
-SEARCH_SHARE = 0.8
+READ_SHARE = 0.05
+"""Progress when the snapshot is read."""
+SEARCH_SHARE = 0.75
 """Share of the progress that a search takes; the rest is the training of what it found."""
 
 
@@ -34,6 +36,11 @@ class Order(msgspec.Struct, frozen=True):
     search: SearchSpec | None = None
     exclude: tuple[str, ...] = ()
     accept_findings: str = ""
+
+    def after_search(self, share: float) -> float:
+        """Progress of the whole job when what comes after reading and searching is so far."""
+        begun = READ_SHARE + (SEARCH_SHARE if self.recipe is None else 0.0)
+        return begun + share * (1 - begun)
 
 
 class Fitted(msgspec.Struct, frozen=True):
@@ -65,7 +72,7 @@ async def run(task: Task) -> dict[str, Any]:
         recipe = found.recipe
     fitted = fit_recipe(task, order, recipe, loaded, split)
     built, document, cost_us = package(task, fitted, await contributors(task))
-    task.progress(0.96, "registering")
+    task.progress(order.after_search(0.96), "registering")
     await register(task, fitted, built, document, cost_us)
     task.note(f"package {built.digest}")
     return {
@@ -83,7 +90,7 @@ def read(task: Task, order: Order) -> tuple[Any, Any]:
     task.progress(0.01, "loading the training libraries")
     from control_plane.training import data
 
-    task.progress(0.05, "reading the snapshot")
+    task.progress(READ_SHARE, "reading the snapshot")
     files = SnapshotFiles(task.order.artifact_store)
     loaded = data.load(files, order.snapshot, order.exclude)
     seed = order.recipe.seed if order.recipe else order.search.seed if order.search else 0
@@ -129,7 +136,8 @@ async def search(task: Task, order: Order, loaded: Any, split: Any) -> Any:
         live = {"trials": row["number"] + 1, "metric": order.search.metric} | (
             {"best": best.score, "estimator": best.recipe.estimator} if best else {}
         )
-        task.progress(0.05 + SEARCH_SHARE * looking.share, f"trial {row['number'] + 1}", live)
+        so_far = READ_SHARE + SEARCH_SHARE * looking.share
+        task.progress(so_far, f"trial {row['number'] + 1}", live)
     found = looking.outcome()
     task.note(
         f"best of {found.trials} trials: {found.recipe.estimator} with "
@@ -143,8 +151,7 @@ def fit_recipe(task: Task, order: Order, recipe: Recipe, loaded: Any, split: Any
     from control_plane.training import fit
 
     target, manifest = loaded.target, loaded.manifest
-    base = SEARCH_SHARE if order.recipe is None else 0.0
-    task.progress(base + 0.1 * (1 - base), f"fitting {recipe.estimator}")
+    task.progress(order.after_search(0.1), f"fitting {recipe.estimator}")
     started = time.monotonic()
     pipeline, warned = fit.fit(
         recipe,
@@ -155,7 +162,7 @@ def fit_recipe(task: Task, order: Order, recipe: Recipe, loaded: Any, split: Any
     task.note(f"fitted in {time.monotonic() - started:.2f} s")
     for line in warned:
         task.note(line, "warning")
-    task.progress(base + 0.4 * (1 - base), "measuring on held-out rows")
+    task.progress(order.after_search(0.4), "measuring on held-out rows")
     figures = fit.measure(
         pipeline,
         loaded.matrix[split.test],
@@ -164,7 +171,7 @@ def fit_recipe(task: Task, order: Order, recipe: Recipe, loaded: Any, split: Any
         manifest.positive,
     )
     shown = {"metrics": headline(figures)}
-    task.progress(base + 0.5 * (1 - base), "packaging", shown)
+    task.progress(order.after_search(0.5), "packaging", shown)
     return Fitted(order, recipe, loaded, split, pipeline, figures)
 
 
@@ -229,7 +236,6 @@ def package(task: Task, fitted: Fitted, people: tuple[str, ...]) -> tuple[Any, b
     from serving.store import ArtifactStore
 
     order, loaded, train = fitted.order, fitted.loaded, fitted.split.train
-    base = SEARCH_SHARE if order.recipe is None else 0.0
     out = Path(tempfile.mkdtemp(prefix="build-"))
     try:
         built = build_package(
@@ -246,11 +252,9 @@ def package(task: Task, fitted: Fitted, people: tuple[str, ...]) -> tuple[Any, b
             metrics=fitted.figures,
             out_dir=out,
             positive=loaded.manifest.favourable,
-            progress=lambda step, share: task.progress(
-                base + (0.5 + 0.4 * share) * (1 - base), step
-            ),
+            progress=lambda step, share: task.progress(order.after_search(0.5 + 0.4 * share), step),
         )
-        task.progress(0.92, "signing and publishing")
+        task.progress(order.after_search(0.92), "signing and publishing")
         sign_package(built.path, KeyPair.load(Path(task.order.builder_key)))
         cost_us = Engine.load(built.path, expected_digest=built.digest).cost_us
         task.note(f"one row takes {cost_us:.1f} us")
