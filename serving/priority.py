@@ -13,9 +13,12 @@ import platform
 import struct
 import sys
 import threading
+from pathlib import Path
 
 NICE = 10
 """About a ninth of the share of an ordinary thread when both want the same core."""
+LAST = 19
+"""The lowest niceness."""
 SLICE_NS = 100_000_000
 """Longest that Linux takes."""
 SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
@@ -34,22 +37,52 @@ def give_way() -> None:
         return
     with contextlib.suppress(OSError):  # a seccomp filter may forbid it; then it stays equal
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
-    number = SCHED_SETATTR.get(platform.machine())
-    if number is not None:
-        size = _ATTRIBUTES.size
-        wanted = _ATTRIBUTES.pack(size, SCHED_OTHER, 0, NICE, 0, SLICE_NS, 0, 0)
-        ctypes.CDLL(None).syscall(number, 0, wanted, 0)  # refused: the lower priority remains
+    _set(SCHED_OTHER, NICE)
 
 
 def take_leftovers() -> None:
     """Have the calling thread, and those it starts, run only when nobody else wants the core.
 
-    Unlike a low priority it holds nobody up who wakes, however much he has had already.
+    Unlike a low priority it holds nobody up who wakes, however much it has had already.
     """
     with contextlib.suppress(OSError):  # a seccomp filter may forbid it
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    if os.sched_getscheduler(0) != os.SCHED_IDLE:
+    if os.sched_getscheduler(0) == os.SCHED_IDLE:
+        _set(os.SCHED_IDLE, 0)
+    else:
         give_way()
+    lower_session(LAST)
+
+
+def lower_session(nice: int = NICE) -> None:
+    """Have all of this process's session give way to other sessions.
+
+    Linux shares the processor among sessions first (autogroups, sched(7)): a priority counts within
+    its session only, and every role of a node has one. Does nothing to a session that others live
+    in, who work at the same terminal: they could not undo it.
+    """
+    if os.getsid(0) != os.getpid() and has_terminal():
+        return
+    with contextlib.suppress(OSError):  # there are no autogroups, or /proc is read only
+        Path("/proc/self/autogroup").write_text(f"{nice}")
+
+
+def has_terminal() -> bool:
+    """Whether a terminal controls this process's session."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def _set(policy: int, nice: int) -> None:
+    """Policy and slice of the calling thread; refused on older systems, which changes nothing."""
+    number = SCHED_SETATTR.get(platform.machine())
+    if number is not None:
+        size = _ATTRIBUTES.size
+        wanted = _ATTRIBUTES.pack(size, policy, 0, nice, 0, SLICE_NS, 0, 0)
+        ctypes.CDLL(None).syscall(number, 0, wanted, 0)
 
 
 SWITCH_S = 0.0001

@@ -27,7 +27,7 @@ from control_plane.jobs.kinds import find_work
 from control_plane.jobs.schemas import Event, Failed, Finished, Order
 from control_plane.jobs.task import JobLostError, Task
 from control_plane.settings import PoolSettings
-from serving.priority import give_way
+from serving.priority import give_way, lower_session
 
 _PR_SET_PDEATHSIG = 1
 _log = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ def main() -> None:
     """Serve orders until the input ends. Arguments: ``module:NAME`` of the table of kinds."""
     _die_with_parent()
     give_way()  # a router may share the machine
+    lower_session()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the worker's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")

@@ -14,6 +14,7 @@ import click
 import msgspec
 
 from compiler.errors import AppError
+from interlock.apart import in_own_session
 from interlock.commands.bulk_show import Screen, show_status
 from interlock.commands.roles import home_option
 from interlock.settings import read_environment, router_settings
@@ -102,9 +103,11 @@ def run(
     Columns _id, _subject and _context.NAME are reserved, as in a stream. Everything that could
     not be answered says why in the column `error`.
     """
-    from router.bulk.beside import stand_back
+    from router.bulk.beside import serves, stand_back
 
     settings = _settings(home)
+    if serves(settings):
+        in_own_session()
     stand_back(settings)
     from router.bulk.session import Request, Session
 

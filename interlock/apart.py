@@ -1,0 +1,61 @@
+"""A command in a session of its own, while its terminal still controls it.
+
+Linux shares the processor among sessions before it looks at priorities, so that what is started
+from a terminal cannot give way to a router without a session of its own. Signals of the terminal
+would then no longer reach it: the process that was started stays behind and passes them on.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from types import FrameType
+
+from serving.priority import has_terminal
+
+PASSED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
+PR_SET_PDEATHSIG = 1
+
+
+def in_own_session() -> None:
+    """Go on in a child that leads a session, where a terminal controls this one.
+
+    The caller becomes the child; the process that was called waits for it, passes signals on and
+    ends as it does. Only before threads are started.
+    """
+    if os.getsid(0) == os.getpid() or not has_terminal():
+        return
+    caller = os.getpid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED)
+    child = os.fork()
+    if child:
+        _stand_for(child)
+    os.setsid()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != caller:
+        os._exit(1)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED)
+
+
+def _stand_for(child: int) -> None:
+    """Pass signals on to a process and end as it ends."""
+
+    def pass_on(number: int, _: FrameType | None) -> None:
+        if number != signal.SIGTSTP:
+            os.kill(child, number)
+            return
+        os.kill(child, signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        os.kill(child, signal.SIGCONT)  # the terminal has let us go on
+
+    for number in PASSED:
+        signal.signal(number, pass_on)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    sys.exit(code)
