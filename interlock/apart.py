@@ -1,8 +1,8 @@
-"""A command in a session of its own, while its terminal still controls it.
+"""A command in a session of its own, while whoever started it still controls it.
 
 Linux shares the processor among sessions before it looks at priorities, so that what is started
-from a terminal cannot give way to a router without a session of its own. Signals of the terminal
-would then no longer reach it: the process that was started stays behind and passes them on.
+from a shell cannot give way to a router without a session of its own. The terminal's signals would
+then no longer reach it: the process that was started stays behind and passes them on.
 """
 
 from __future__ import annotations
@@ -13,19 +13,17 @@ import signal
 import sys
 from types import FrameType
 
-from serving.priority import has_terminal
-
 PASSED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
 PR_SET_PDEATHSIG = 1
 
 
 def in_own_session() -> None:
-    """Go on in a child that leads a session, where a terminal controls this one.
+    """Go on in a child that leads a session, unless this process does.
 
     The caller becomes the child; the process that was called waits for it, passes signals on and
     ends as it does. Only before threads are started.
     """
-    if os.getsid(0) == os.getpid() or not has_terminal():
+    if os.getsid(0) == os.getpid():
         return
     caller = os.getpid()
     signal.pthread_sigmask(signal.SIG_BLOCK, PASSED)

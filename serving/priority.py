@@ -58,22 +58,13 @@ def lower_session(nice: int = NICE) -> None:
     """Have all of this process's session give way to other sessions.
 
     Linux shares the processor among sessions first (autogroups, sched(7)): a priority counts within
-    its session only, and every role of a node has one. Does nothing to a session that others live
-    in, who work at the same terminal: they could not undo it.
+    its session only, and every role of a node has one. Does nothing unless this process leads its
+    session: others who live in one could not undo it.
     """
-    if os.getsid(0) != os.getpid() and has_terminal():
+    if os.getsid(0) != os.getpid():
         return
     with contextlib.suppress(OSError):  # there are no autogroups, or /proc is read only
         Path("/proc/self/autogroup").write_text(f"{nice}")
-
-
-def has_terminal() -> bool:
-    """Whether a terminal controls this process's session."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
-    except OSError:
-        return False
-    return True
 
 
 def _set(policy: int, nice: int) -> None:

@@ -58,7 +58,7 @@ def test_death_by_a_signal_comes_back_as_one():
     assert lines_of(killed, b"")[-1] == ["status", str(-signal.SIGTERM)]
 
 
-def test_without_a_terminal_nothing_is_forked():
+def test_who_leads_a_session_stays_what_it_is():
     program = f"{COMMAND.split('try:', maxsplit=1)[0]}print(os.getppid())"
     done = subprocess.run(
         [sys.executable, "-c", program],
