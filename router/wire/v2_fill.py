@@ -17,21 +17,28 @@ import msgspec
 from router.wire.v2_shapes import Column
 from router.wire.v2_single import known_texts, text_reader
 
-Fill = Callable[[list[bytes], bytes], bytes | None]
-"""Values (or sizes of texts) and binary data to features; None when they need a closer look."""
+Fill = Callable[[list[bytes]], bytes | None]
+"""Values to features; None when they need a closer look."""
+BinaryFill = Callable[[bytes, int], tuple[bytes, bytes] | None]
+"""A body and where its binary data begin to features and to what the JSON part must say of its
+inputs; None when the values need a closer look."""
 
 PACKED = {"INT64": "q", "INT32": "i", "FP64": "d", "FP32": "f", "BOOL": "?"}
 WHOLE = frozenset({"INT64", "INT32"})
+SIZES = tuple(b"%d" % size for size in range(4096))
+"""Sizes of texts as the JSON part says them; longer ones take the general way."""
+_SIZE = struct.Struct("<I").unpack_from
 _json = msgspec.json.Encoder().encode
-_AMISS = (TypeError, ValueError, struct.error)
+_AMISS = (TypeError, ValueError, IndexError, struct.error)
 """What a value raises that does not fit its place; the general way then says what is wrong."""
 
 
 def fill_json(columns: Sequence[Column]) -> Fill:
     """For values in JSON, which stand in the features as they came."""
-    layout = _layout(columns, [b"%b"] * len(columns))
+    keys = [column.key.replace(b"%", b"%%") for column in columns]
+    layout = b"{%b}" % b",".join(key + b"%b" for key in keys)
 
-    def fill(values: list[bytes], _: bytes) -> bytes | None:
+    def fill(values: list[bytes]) -> bytes | None:
         try:
             features = layout % tuple(values)
             if not features.isascii():
@@ -43,62 +50,81 @@ def fill_json(columns: Sequence[Column]) -> Fill:
     return fill
 
 
-def fill_binary(columns: Sequence[Column], datatypes: Sequence[str]) -> Fill | None:
+def fill_binary(
+    columns: Sequence[Column], datatypes: Sequence[str], texts: Sequence[bytes]
+) -> BinaryFill | None:
     """For binary data; None for a datatype that only the general way reads.
 
-    Numbers that stand side by side are unpacked together; a text begins where the one before it
-    ended and is as long as its size says.
+    A text says its own size before it, so the JSON part need not be taken apart: what it must say
+    of these tensors is put together from the sizes, for the caller to compare. Numbers that stand
+    side by side are unpacked together.
+
+    Args:
+        columns: of the tensors, in order.
+        datatypes: of the tensors.
+        texts: the JSON part before, between and behind the sizes of the texts.
     """
     if any(each != "BYTES" and each not in PACKED for each in datatypes):
         return None
-    signs = [b"%d" if each in WHOLE else b"%b" for each in datatypes]
-    space: dict[str, Any] = {"layout": _layout(columns, signs), "amiss": _AMISS}
-    body, values = ["at = 0"], []
-    sizes = [f"z{place}" for place, each in enumerate(datatypes) if each == "BYTES"]
+    space: dict[str, Any] = {"amiss": _AMISS, "join": b"".join, "sizes": SIZES, "size": _SIZE}
+    space |= {f"t{number}": text for number, text in enumerate(texts)}
+    body: list[str] = []
+    row: list[str] = []
+    inputs = ["t0"]
     named = list(enumerate(zip(columns, datatypes, strict=True)))
     for is_text, group in groupby(named, lambda each: each[1][1] == "BYTES"):
         members = list(group)
         for place, (column, datatype) in members:
-            name = f"f{place}"
-            values.append(f"v{place}" if is_text or datatype in WHOLE else f"{name}(v{place})")
-            if is_text:
-                space[f"known{place}"] = known_texts(column.values).get
-                space[name] = text_reader(())
-                body += [f"end = at + int(z{place})", "raw = tail[at:end]", "at = end"]
-                body.append(f"v{place} = known{place}(raw) or {name}(raw)")
+            key = (b"," if place else b"{") + column.key
+            if not is_text:
+                space |= {f"k{place}": key, f"f{place}": _number(datatype, column)}
+                row += [f"k{place}", f"f{place}(v{place})"]
+                continue
+            if column.values:
+                space[f"known{place}"] = _with_sizes(known_texts(column.values, key)).get
+                body += ["end = at + 4 + body[at]", f"v{place}, z = known{place}(body[at:end])"]
             else:
-                space[name] = _number(datatype, integral=column.integral)
+                space[f"text{place}"] = text_reader((), key)
+                body += [
+                    "end = at + 4 + size(body, at)[0]",
+                    f"v{place} = text{place}(body[at:end])",
+                ]
+                body.append("z = sizes[end - at]")
+            body += [f"z{place} = z", "at = end"]
+            row.append(f"v{place}")
+            inputs += [f"z{place}", f"t{len(inputs) // 2 + 1}"]
         if not is_text:
             layout = struct.Struct("<" + "".join(PACKED[datatype] for _, (_, datatype) in members))
             first = members[0][0]
             space[f"unpack{first}"] = layout.unpack_from
             names = "".join(f"v{place}, " for place, _ in members)
-            body += [f"{names}= unpack{first}(tail, at)", f"at += {layout.size}"]
-    head = [f"{''.join(f'{size}, ' for size in sizes)}= sizes"] if sizes else []
-    result = f"layout % ({''.join(f'{value}, ' for value in values)}) if at == len(tail) else None"
+            body += [f"{names}= unpack{first}(body, at)", f"at += {layout.size}"]
+    space["close"] = b"}"
     lines = [
-        "def fill(sizes, tail):",
+        "def fill(body, at):",
         "    try:",
-        *("        " + line for line in head + body),
-        f"        return {result}",
+        *("        " + line for line in body),
+        "        if at != len(body):",
+        "            return None",
+        f"        return join(({', '.join(row)}, close)), join(({', '.join(inputs)},))",
         "    except amiss:",
         "        return None",
     ]
     exec(compile("\n".join(lines), "<fill>", "exec"), space)  # noqa: S102 - numbered names only
-    fill: Fill = space["fill"]
+    fill: BinaryFill = space["fill"]
     return fill
 
 
-def _layout(columns: Sequence[Column], signs: Sequence[bytes]) -> bytes:
-    """The formatting of a row: for each value, what writes it."""
-    keys = [column.key.replace(b"%", b"%%") for column in columns]
-    return b"{%b}" % b",".join(key + sign for key, sign in zip(keys, signs, strict=True))
+def _with_sizes(known: dict[bytes, bytes]) -> dict[bytes, tuple[bytes, bytes]]:
+    """Members by binary text, each with the size of the text as the JSON part says it."""
+    return {raw: (member, b"%d" % len(raw)) for raw, member in known.items()}
 
 
-def _number(datatype: str, *, integral: bool) -> Callable[[Any], bytes | None]:
-    """How a number is written; None, which no place takes, for an infinity."""
-    if datatype == "BOOL":
-        return lambda value: b"true" if value else b"false"
+def _number(datatype: str, column: Column) -> Callable[[Any], bytes | None]:
+    """How a number is written; None, which nothing is joined with, for an infinity."""
+    if datatype in WHOLE or datatype == "BOOL":
+        return _json
+    integral = column.integral
 
     def real(value: float) -> bytes | None:
         if integral and value.is_integer():

@@ -11,7 +11,9 @@ decides what becomes a template, and words every refusal.
 
 Why this is sound: a template was once a whole request that the general way understood. Exchanging a
 JSON scalar for another JSON scalar changes no structure, so equal text around them parses equally.
-The frame (id, parameters, wanted outputs) is decoded each time it is new.
+The frame (id, parameters, wanted outputs) is decoded each time it is new. Of a request with binary
+data the values are sizes, which the data say as well: the text that belongs to them is written, and
+compared as a whole.
 """
 
 from __future__ import annotations
@@ -28,11 +30,15 @@ from router.release.spec import ReleaseContent
 from router.wire.native import Row
 from router.wire.v2 import InferRequest, InputTensor, decode_request, shared_row
 from router.wire.v2_answer import Writer, choose_outputs, one_writer
-from router.wire.v2_fill import Fill, fill_binary, fill_json
+from router.wire.v2_fill import BinaryFill, Fill, fill_binary, fill_json
 from router.wire.v2_shapes import V2Plan
 
 MOST = 64
 """Templates and frames that are kept of an endpoint; the oldest makes room."""
+MOST_BINARY = 16
+"""Templates of binary requests: they are tried in turn."""
+MOST_LEARNED = 256
+"""Templates that are ever made of one release: making one costs as much as many requests."""
 MOST_SEEN = 256
 MAX_TEMPLATE = 1 << 16
 MAX_FRAME = 1 << 12
@@ -52,8 +58,6 @@ _MARK = secrets.token_hex(8)
 """Stands for the inputs within a frame; nobody outside knows it."""
 _STAND_IN = b'"inputs":[{"name":"%b","shape":[],"datatype":""}]' % _MARK.encode()
 
-Parts = tuple[list[bytes], list[bytes], bytes, bytes]
-"""Text around the values, values, what stands before and behind the inputs."""
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
@@ -89,8 +93,10 @@ class Known:
         self._content = content
         self._plan = plan
         self._fills: dict[bytes, Fill] = {}
+        self._binary: dict[bytes, tuple[bytes, BinaryFill]] = {}
         self._frames: dict[tuple[bytes, bytes], Frame] = {}
         self._seen: dict[int, None] = {}
+        self._learned = 0
 
     def find(self, body: bytes, json_bytes: int | None) -> tuple[Row, Frame] | None:
         """The only row of a request; None when it has to take the general way.
@@ -99,14 +105,37 @@ class Known:
             body: as it came.
             json_bytes: length of its JSON part, None when it is all of it.
         """
-        header, tail = _cut(body, json_bytes)
-        texts, values, before, behind = _parts(header, json_bytes)
+        if json_bytes is not None:
+            return self._find_binary(body, json_bytes)
+        texts, values = _split(body)
+        before, behind = _trim(texts)
         fill = self._fills.get(b"\0".join(texts))
-        if fill is None:
-            return None
-        features = fill(values, tail)
-        if features is None:
-            return None
+        features = None if fill is None else fill(values)
+        return None if features is None else self._found(before, behind, features)
+
+    def _find_binary(self, body: bytes, json_bytes: int) -> tuple[Row, Frame] | None:
+        """Likewise, by the templates in turn, the one that fitted last first."""
+        for place, (first, fill) in enumerate(self._binary.values()):
+            start = body.find(first, 0, json_bytes)
+            filled = None if start < 0 else fill(body, json_bytes)
+            if filled is None:
+                continue
+            features, inputs = filled
+            end = start + len(inputs)
+            if end > json_bytes or not body.startswith(inputs, start):
+                continue
+            if place:
+                self._prefer(place)
+            return self._found(body[:start], body[end:json_bytes], features)
+        return None
+
+    def _prefer(self, place: int) -> None:
+        """Put a template first."""
+        kept = list(self._binary.items())
+        kept.insert(0, kept.pop(place))
+        self._binary = dict(kept)
+
+    def _found(self, before: bytes, behind: bytes, features: bytes) -> tuple[Row, Frame] | None:
         frame = self._frames.get((before, behind)) or self._frame(before, behind)
         return None if frame is None else (_row(frame, features), frame)
 
@@ -115,44 +144,55 @@ class Known:
 
         Only when it comes for the second time: what never comes again is not worth its room.
         """
-        header, tail = _cut(body, json_bytes)
+        header = body if json_bytes is None else body[:json_bytes]
         if len(header) > MAX_TEMPLATE or b"\\" in header:
             return
-        parts = _parts(header, json_bytes)
-        texts, values, before, behind = parts
+        binary = json_bytes is not None
+        texts, values = _around(header, SIZE) if binary else _split(header)
+        before, behind = _trim(texts)
         template = b"\0".join(texts)
         if hash(template) not in self._seen:
             _keep(self._seen, hash(template), None, MOST_SEEN)
             return
-        fill = self._fill(call, header, parts, binary=json_bytes is not None)
-        frame = self._frame(before, behind)
-        if fill is None or frame is None:
+        if self._learned >= MOST_LEARNED or not self._is_plain(
+            call, header, len(values), binary=binary
+        ):
             return
-        features = fill(values, tail)
-        if features is not None and _row(frame, features) == row:
-            _keep(self._fills, template, fill, MOST)
+        columns = [self._plan.columns[tensor.name] for tensor in call.inputs]
+        if json_bytes is None:
+            features = (fill := fill_json(columns))(values)
+            if self._means(before, behind, features, row):
+                self._learned += 1
+                _keep(self._fills, template, fill, MOST)
+            return
+        found = fill_binary(columns, [tensor.datatype for tensor in call.inputs], texts)
+        filled = None if found is None else found(body, json_bytes)
+        if found is None or filled is None or filled[1] not in header:
+            return
+        if self._means(before, behind, filled[0], row):
+            self._learned += 1
+            if len(self._binary) >= MOST_BINARY:
+                self._binary.popitem()  # the one that fitted longest ago, or never
+            self._binary[template] = (texts[0], found)
 
-    def _fill(
-        self, call: InferRequest, header: bytes, parts: Parts, *, binary: bool
-    ) -> Fill | None:
-        """What puts values in their places; None unless every tensor has exactly one of them."""
+    def _means(self, before: bytes, behind: bytes, features: bytes | None, row: Row) -> bool:
+        """Whether a template gives the row that the general way gave."""
+        found = None if features is None else self._found(before, behind, features)
+        return found is not None and found[0] == row
+
+    def _is_plain(self, call: InferRequest, header: bytes, values: int, *, binary: bool) -> bool:
+        """Whether every tensor has exactly one of the values that a template leaves open."""
         pattern, word = (SIZE, b'"binary_data_size"') if binary else (VALUE, b'"data"')
         raws = [bytes(raw) for raw in _inputs(header).inputs]
         variable = 0
         for tensor, raw in zip(call.inputs, raws, strict=True):
-            column = self._plan.columns.get(tensor.name)
             expected = tensor.datatype == "BYTES" or not binary
-            if column is None or raw.count(word) != 1:
-                return None
+            if tensor.name not in self._plan.columns or raw.count(word) != 1:
+                return False
             if len(pattern.findall(raw)) != expected or _is_binary(tensor) != binary:
-                return None
+                return False
             variable += expected
-        if variable != len(parts[1]):
-            return None
-        columns = [self._plan.columns[tensor.name] for tensor in call.inputs]
-        if not binary:
-            return fill_json(columns)
-        return fill_binary(columns, [tensor.datatype for tensor in call.inputs])
+        return variable == values
 
     def _frame(self, before: bytes, behind: bytes) -> Frame | None:
         """What a request says besides its inputs; None when the general way has to say it."""
@@ -172,13 +212,24 @@ class Known:
         return frame
 
 
-def _cut(body: bytes, json_bytes: int | None) -> tuple[bytes, bytes]:
-    return (body, b"") if json_bytes is None else (body[:json_bytes], body[json_bytes:])
+def _split(header: bytes) -> tuple[list[bytes], list[bytes]]:
+    """What stands around the values in JSON, without what their pattern demands, and these."""
+    pieces = VALUE.split(header)
+    return pieces[::2], pieces[1::2]
 
 
-def _parts(header: bytes, json_bytes: int | None) -> Parts:
-    pieces = (VALUE if json_bytes is None else SIZE).split(header)
-    texts = pieces[::2]
+def _around(header: bytes, pattern: re.Pattern[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """Everything but the values that a pattern finds, and these."""
+    texts, values, at = [], [], 0
+    for found in pattern.finditer(header):
+        texts.append(header[at : found.start(1)])
+        values.append(found[1])
+        at = found.end(1)
+    return [*texts, header[at:]], values
+
+
+def _trim(texts: list[bytes]) -> tuple[bytes, bytes]:
+    """Take what stands before and behind the inputs away from the first and the last text."""
     start = _INPUTS.search(texts[0])
     at = 0 if start is None else start.start()
     before, texts[0] = texts[0][:at], texts[0][at:]
@@ -186,7 +237,7 @@ def _parts(header: bytes, json_bytes: int | None) -> Parts:
     if end == 1 and (closed := _CLOSED.search(texts[-1])) is not None:
         end = closed.end()
     behind, texts[-1] = texts[-1][end:], texts[-1][:end]
-    return texts, pieces[1::2], before, behind
+    return before, behind
 
 
 def _row(frame: Frame, features: bytes) -> Row:

@@ -213,3 +213,19 @@ def test_room_for_templates_is_bounded() -> None:
         learn(known, (body, None))
     assert len(known._fills) <= 64
     assert len(known._seen) <= 256
+
+
+def test_templates_of_many_binary_clients_are_kept_up_to_a_number_and_made_up_to_another() -> None:
+    known = Known(CONTENT, PLAN)
+    tensor = b'{"inputs":[{"name":"n","shape":[1],"datatype":"INT64","parameters":{"p%d":1,'
+    size = b'"binary_data_size":8}}]}'
+
+    def client(number: int) -> Request:
+        header = tensor % number + size
+        return header + struct.pack("<q", number), len(header)
+
+    for number in range(300):
+        learn(known, client(number))
+        assert (known.find(*client(number)) is not None) is (number < 256)
+    assert len(known._binary) == 16
+    assert sum(check(known, client(number)) for number in range(300)) == 16
