@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
@@ -86,7 +86,8 @@ def encode_general(
     """An answer of any number of rows."""
     outputs, tails = [], []
     for tensor, binary in chosen:
-        values = _OUTPUT[tensor.name](settled, tensor)
+        read = _reader(tensor)
+        values = [value for each in settled for value in read(each)]
         shape = [len(settled), *tensor.sizes]
         if binary:
             raw = to_raw(tensor.datatype, values)
@@ -123,28 +124,35 @@ def one_writer(call: InferRequest, content: ReleaseContent, chosen: Chosen) -> W
     parts = []
     for tensor, binary in chosen:
         word = b'%b,"parameters":{"binary_data_size":' if binary else b'%b,"data":'
-        parts.append((before + word % tensor.one, tensor, _OUTPUT[tensor.name], binary))
+        parts.append((before + word % tensor.one, _reader(tensor), tensor, binary))
         before = b"},"
     behind = (b"}" if parts else before) + behind
-    any_binary = any(binary for _, binary in chosen)
+    if not any(binary for _, _, _, binary in parts):
+        plain = [(text, read) for text, read, _, _ in parts]
+
+        def write_json(settled: Settled) -> tuple[bytes, int | None]:
+            pieces: list[bytes] = []
+            for text, read in plain:
+                pieces += (text, _encode(read(settled)))
+            pieces += (behind, uuid_text(settled[0]), _one_facts(settled))
+            return b"".join(pieces), None
+
+        return write_json
 
     def write(settled: Settled) -> tuple[bytes, int | None]:
-        one = (settled,)
-        pieces, tails = [], []
-        for text, tensor, read, binary in parts:
-            values = read(one, tensor)
-            pieces.append(text)
+        pieces: list[bytes] = []
+        tails: list[bytes] = []
+        for text, read, tensor, binary in parts:
+            values = read(settled)
             if not binary:
-                pieces.append(_encode(values))
+                pieces += (text, _encode(values))
                 continue
             raw = (
                 tensor.pack(*values) if tensor.pack is not None else to_raw(tensor.datatype, values)
             )
             tails.append(raw)
-            pieces.append(b"%d}" % len(raw))
+            pieces += (text, b"%d}" % len(raw))
         pieces += (behind, uuid_text(settled[0]), _one_facts(settled))
-        if not any_binary:
-            return b"".join(pieces), None
         size = sum(map(len, pieces))
         return b"".join(pieces + tails), size
 
@@ -190,27 +198,33 @@ def _facts(settled: Sequence[Settled], content: ReleaseContent) -> Parameters:
     return facts
 
 
-def _probabilities(settled: Sequence[Settled], tensor: OutputTensor) -> list[Any]:
-    none = (NAN,) * tensor.sizes[0]
-    return [value for each in settled for value in (none if each[2] is None else each[2][1])]
-
-
-def _outputs(place: int, missing: Any) -> Any:
-    def read(settled: Sequence[Settled], _: OutputTensor) -> list[Any]:
-        return [missing if each[2] is None else each[2][place] for each in settled]
+def _output(place: int, missing: Any) -> Callable[[Settled], Sequence[Any]]:
+    def read(settled: Settled) -> Sequence[Any]:
+        return (missing if settled[2] is None else settled[2][place],)
 
     return read
 
 
-_OUTPUT: dict[str, Any] = {
-    "label": _outputs(0, ""),
-    "probabilities": _probabilities,
-    "value": _outputs(0, NAN),
-    "cluster": _outputs(0, -1),
-    "distance": _outputs(1, NAN),
-    "decision": lambda settled, _: [each[4] or "" for each in settled],
-    "id": lambda settled, _: [uuid_text(each[0]).decode() for each in settled],
-    "rule": lambda settled, _: [each[1].rule for each in settled],
-    "model": lambda settled, _: [each[1].model or "" for each in settled],
-    "decision_rule": lambda settled, _: [each[5] or "" for each in settled],
+_ONE: dict[str, Callable[[Settled], Sequence[Any]]] = {
+    "label": _output(0, ""),
+    "value": _output(0, NAN),
+    "cluster": _output(0, -1),
+    "distance": _output(1, NAN),
+    "decision": lambda settled: (settled[4] or "",),
+    "id": lambda settled: (uuid_text(settled[0]).decode(),),
+    "rule": lambda settled: (settled[1].rule,),
+    "model": lambda settled: (settled[1].model or "",),
+    "decision_rule": lambda settled: (settled[5] or "",),
 }
+"""Values of each output for one row."""
+
+
+def _probabilities(settled: Settled, tensor: OutputTensor) -> Sequence[Any]:
+    none = (NAN,) * tensor.sizes[0]
+    return none if settled[2] is None else settled[2][1]
+
+
+def _reader(tensor: OutputTensor) -> Callable[[Settled], Sequence[Any]]:
+    if tensor.name == "probabilities":
+        return partial(_probabilities, tensor=tensor)
+    return _ONE[tensor.name]
