@@ -1,4 +1,7 @@
-"""Processor time and memory of this machine's processes. Source: proc_pid_stat(5), 14-17."""
+"""Processor time and memory of this machine's processes.
+
+Source: proc_pid_stat(5), 14-17; Linux, Documentation/scheduler/sched-stats.rst (schedstat).
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,14 @@ def cpu_seconds(pid: int) -> float:
         return 0.0
     fields = text.rpartition(")")[2].split()
     return sum(int(field) for field in fields[11:15]) / _TICKS
+
+
+def waited_ns(pid: int) -> int:
+    """How long a process's first thread was ready and had no core, ns; 0 where nobody counts."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return 0
 
 
 def rss_anon_kb(pid: int) -> int:

@@ -70,6 +70,8 @@ def measure_isolation(data: Path, rounds: int, tell: Callable[[str], None]) -> I
         yield Line("isolation", "job beside the load", sum(counts) / len(counts), "rows a turn")
         yield Line("isolation", "online p50 without", found.p50_us[0], "us")
         yield Line("isolation", "online p50 with", found.p50_us[1], "us")
+        yield Line("isolation", "worker without a core, without", found.waited_us[0], "us/request")
+        yield Line("isolation", "worker without a core, with", found.waited_us[1], "us/request")
         yield Line("isolation", "online p99 without", found.p99_us[0], "us")
         yield Line("isolation", "online p99 with", found.p99_us[1], "us")
         yield Line("isolation", "p99 without, largest to smallest", found.spread, "x")

@@ -22,6 +22,7 @@ from msgspec import Struct
 from loadtest.bench.measure import Requests, make_plan, saturate
 from loadtest.errors import TargetError
 from loadtest.plan import Limits, Load
+from loadtest.proc import cpu_seconds, tree, waited_ns
 from loadtest.processes import execute
 from loadtest.record import GOOD, PENDING, Records
 from loadtest.schedule import constant
@@ -37,6 +38,8 @@ SETTLE_S = 0.25
 SWITCH_S = 10.0
 """Longest that one start and one end of a disturbance may take together."""
 
+Span = tuple[bool, int, int, int]
+"""Disturbed or not, first and last monotonic nanosecond, nanoseconds that the worker waited."""
 Disturb = Callable[[], AbstractContextManager[object]]
 """Entered, the disturbance is under way; left, it is over and nothing of it remains."""
 
@@ -45,6 +48,9 @@ class Window(Struct, frozen=True):
     """Online requests of one stretch of time; latencies are corrected, in microseconds.
 
     A window without any answer has infinite ones: the load was more than could be done.
+
+    Attributes:
+        waited_us: how long the worker was ready and had no core, per request.
     """
 
     disturbed: bool
@@ -53,6 +59,7 @@ class Window(Struct, frozen=True):
     errors: int
     p50_us: float
     p99_us: float
+    waited_us: float = 0.0
 
 
 class Isolation(Struct, frozen=True):
@@ -83,6 +90,14 @@ class Isolation(Struct, frozen=True):
         return (
             median(self._each("p99_us", disturbed=False)),
             median(self._each("p99_us", disturbed=True)),
+        )
+
+    @property
+    def waited_us(self) -> tuple[float, float]:
+        """Undisturbed and disturbed; unlike latency nearly free of what else a machine does."""
+        return (
+            median(self._each("waited_us", disturbed=False)),
+            median(self._each("waited_us", disturbed=True)),
         )
 
     @property
@@ -153,12 +168,13 @@ def isolation(
     limits = Limits(max_requests=math.ceil(rate * most_s * 2))
     plan = make_plan(server, requests, load, cpu, connections, limits=limits)
     begun, over = threading.Event(), threading.Event()
-    spans: Future[list[tuple[bool, int, int]]] = Future()
+    spans: Future[list[Span]] = Future()
+    worker = max(tree(server.pid), key=cpu_seconds)
 
     def switch() -> None:
         try:
             begun.wait()
-            spans.set_result(_switch(disturb, turns, window_s, over))
+            spans.set_result(_switch(disturb, turns, window_s, over, worker))
         except BaseException as error:
             spans.set_exception(error)
         finally:
@@ -184,17 +200,17 @@ def isolation(
 
 
 def _switch(
-    disturb: Disturb, turns: list[bool], window_s: float, over: threading.Event
-) -> list[tuple[bool, int, int]]:
-    """Disturbed or not, first and last monotonic nanosecond of each window."""
-    spans: list[tuple[bool, int, int]] = []
+    disturb: Disturb, turns: list[bool], window_s: float, over: threading.Event, worker: int
+) -> list[Span]:
+    """Every window that was whole."""
+    spans: list[Span] = []
 
     def sit() -> None:
         if over.wait(SETTLE_S):
             return
-        begin = time.monotonic_ns()
+        begin, before = time.monotonic_ns(), waited_ns(worker)
         if not over.wait(window_s):
-            spans.append((disturbed, begin, time.monotonic_ns()))
+            spans.append((disturbed, begin, time.monotonic_ns(), waited_ns(worker) - before))
 
     for disturbed in turns:
         if over.is_set():
@@ -208,11 +224,14 @@ def _switch(
     return spans
 
 
-def _window(records: Records, disturbed: bool, begin_ns: int, end_ns: int) -> Window:
+def _window(
+    records: Records, disturbed: bool, begin_ns: int, end_ns: int, waiting_ns: int
+) -> Window:
     due = records.scheduled
     mine = records.take((due >= begin_ns) & (due < end_ns))
     asked = mine.take(mine.outcome != PENDING)
     took = corrected_us(asked)
     p50, p99 = np.percentile(took, (50, 99)) if len(took) else (math.inf, math.inf)
     errors = len(mine) - int(np.count_nonzero(mine.outcome == GOOD))
-    return Window(disturbed, (end_ns - begin_ns) / 1e9, len(mine), errors, float(p50), float(p99))
+    seconds, waited_us = (end_ns - begin_ns) / 1e9, waiting_ns / 1e3 / max(len(mine), 1)
+    return Window(disturbed, seconds, len(mine), errors, float(p50), float(p99), waited_us)

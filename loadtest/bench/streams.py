@@ -128,6 +128,9 @@ def _isolation(
         yield Line("isolation", f"{what}, beside the load", statistics.median(rows), "rows/s")
         yield Line("isolation", f"{what}: online p50 without", found.p50_us[0], "us")
         yield Line("isolation", f"{what}: online p50 with", found.p50_us[1], "us")
+        waits = found.waited_us
+        yield Line("isolation", f"{what}: no core for the worker without", waits[0], "us/request")
+        yield Line("isolation", f"{what}: no core for the worker with", waits[1], "us/request")
         yield Line("isolation", f"{what}: online p99 without", found.p99_us[0], "us")
         yield Line("isolation", f"{what}: online p99 with", found.p99_us[1], "us")
         yield Line("isolation", f"{what}: p99 without, largest to smallest", found.spread, "x")

@@ -3,6 +3,8 @@
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -57,6 +59,37 @@ def test_disturbance_shows_in_its_own_windows() -> None:
     assert found.errors == (0, 0)
     assert all(100 < each.requests < 1000 for each in found.windows)
     assert found.spread >= 1
+
+
+@contextlib.contextmanager
+def crowded(cpu: int) -> Iterator[None]:
+    """Three processes want one core all the time."""
+    program = f"import os; os.sched_setaffinity(0, {{{cpu}}})\nwhile True: pass"
+    crowd = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(3)]
+    try:
+        yield
+    finally:
+        for each in crowd:
+            each.kill()
+            each.wait()
+
+
+def test_time_without_a_core_shows_whatever_the_latency_says() -> None:
+    with null_server() as (port, pid):
+        cpu = min(os.sched_getaffinity(0))
+        os.sched_setaffinity(pid, {cpu})
+        found = isolation(
+            Server("null", Target("127.0.0.1", port), pid),
+            REQUESTS,
+            lambda: crowded(cpu),
+            rate=300,
+            cpu=max(os.sched_getaffinity(0)),
+            connections=4,
+            rounds=2,
+            window_s=0.4,
+        )
+    quiet, crowd = found.waited_us
+    assert 0 <= quiet < crowd
 
 
 def test_disturbance_that_cannot_start_ends_the_measurement() -> None:
