@@ -1,6 +1,7 @@
 """A command that leads a session of its own under a terminal: signals and exit status pass."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -36,9 +37,9 @@ def lines_of(command, types):
     ):  # fmt: skip
         os.close(theirs)
         said = b""
-        while b"status" not in said:
+        while not re.search(rb"status \S+\s", said):
             said += os.read(ours, 4096)
-            if types and b"command" in said:
+            if types and re.search(rb"command .*\n", said):
                 os.write(ours, types)
                 types = b""
     os.close(ours)
