@@ -20,8 +20,8 @@ COMMAND = """
 import os, signal, sys
 from interlock.apart import in_own_session
 in_own_session()
-print("command", os.getsid(0), os.getpid(), flush=True)
 try:
+    print("command", os.getsid(0), os.getpid(), flush=True)
     signal.sigtimedwait([], 30)
 except KeyboardInterrupt:
     sys.exit(130)
