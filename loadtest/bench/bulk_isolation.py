@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 ROWS = 2_000_000
 """More than a job does in one turn."""
-UNIT_ROWS = 16_384
+UNIT_ROWS = 8_192
 END_S = 30.0
 
 

@@ -35,7 +35,7 @@ SHARE = 0.7
 """Of the measured capacity: the load under which nothing else may be felt."""
 SETTLE_S = 0.25
 """After each switch; what was queued before it is gone by then."""
-SWITCH_S = 10.0
+SWITCH_S = 25.0
 """Longest that one start and one end of a disturbance may take together."""
 
 Span = tuple[bool, int, int, int]
