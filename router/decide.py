@@ -371,12 +371,11 @@ def unknown_rule(rule: str) -> FeaturesError:
 def native_answer(row: Row, settled: Settled) -> bytes:
     """One decision as the native API shows it."""
     record_id, arm, _, outputs, _, _, tail = settled
-    text = record_id.hex()
     asked = b'",' if row.id is None else b'","request_id":' + _json(row.id) + b","
     return b"".join(
         (
             b'{"id":"',
-            f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}".encode(),
+            uuid_text(record_id),
             asked,
             arm.head,
             outputs,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import binascii
+import struct
 from typing import Any
 
 from router.arms import Arm
@@ -12,8 +14,11 @@ Settled = tuple[bytes, Arm, Any, bytes, str | None, str | None, bytes]
 """Record id, arm, model outputs (None without a model), their JSON, decision, its rule, the end of
 the native answer."""
 
+_hex = binascii.hexlify
+_groups = struct.Struct("8s4s4s4s12s").unpack
+_dashed = b"-".join
+
 
 def uuid_text(record_id: bytes) -> bytes:
     """A record's id as answers show it."""
-    text = record_id.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}".encode()
+    return _dashed(_groups(_hex(record_id)))

@@ -21,6 +21,10 @@ Chosen = Sequence[tuple[OutputTensor, bool]]
 Writer = Callable[[Settled], tuple[bytes, int | None]]
 """Body of an answer and the bytes of its JSON part (None when all of it is JSON)."""
 NAN = float("nan")
+WORDS = frozenset({"label", "decision", "rule", "model", "decision_rule"})
+"""Outputs that leaf, label and decision determine."""
+MOST_KNOWN = 1024
+"""Combinations of these that a writer keeps; a table has a bounded number of them."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -128,16 +132,7 @@ def one_writer(call: InferRequest, content: ReleaseContent, chosen: Chosen) -> W
         before = b"},"
     behind = (b"}" if parts else before) + behind
     if not any(binary for _, _, _, binary in parts):
-        plain = [(text, read) for text, read, _, _ in parts]
-
-        def write_json(settled: Settled) -> tuple[bytes, int | None]:
-            pieces: list[bytes] = []
-            for text, read in plain:
-                pieces += (text, _encode(read(settled)))
-            pieces += (behind, uuid_text(settled[0]), _one_facts(settled))
-            return b"".join(pieces), None
-
-        return write_json
+        return _json_writer([(text, read, tensor.name) for text, read, tensor, _ in parts], behind)
 
     def write(settled: Settled) -> tuple[bytes, int | None]:
         pieces: list[bytes] = []
@@ -155,6 +150,46 @@ def one_writer(call: InferRequest, content: ReleaseContent, chosen: Chosen) -> W
         pieces += (behind, uuid_text(settled[0]), _one_facts(settled))
         size = sum(map(len, pieces))
         return b"".join(pieces + tails), size
+
+    return write
+
+
+def _json_writer(
+    parts: Sequence[tuple[bytes, Callable[[Settled], Sequence[Any]], str]], behind: bytes
+) -> Writer:
+    """What writes an answer without binary data.
+
+    Leaf, label and decision say everything but numbers and ids; what belongs to such a combination
+    is put together once.
+    """
+    labelled = any(name == "label" for _, _, name in parts)
+    known: dict[Any, tuple[bytes, tuple[Any, ...], bytes]] = {}
+
+    def learn(key: Any, settled: Settled) -> tuple[bytes, tuple[Any, ...], bytes]:
+        texts, reads = [b""], []
+        for piece, read, name in parts:
+            texts[-1] += piece
+            if name in WORDS:
+                texts[-1] += _encode(read(settled))
+            else:
+                reads.append(read)
+                texts.append(b"")
+        texts[-1] += behind
+        if len(known) >= MOST_KNOWN:
+            known.clear()
+        between = tuple(zip(reads, texts[1:], strict=True))
+        found = known[key] = texts[0], between, _one_facts(settled)
+        return found
+
+    def write(settled: Settled) -> tuple[bytes, int | None]:
+        record_id, arm, out, _, decision, decision_rule, _ = settled
+        key = arm, out[0] if labelled and out is not None else None, decision, decision_rule
+        text, between, facts = known.get(key) or learn(key, settled)
+        pieces = [text]
+        for read, text in between:
+            pieces += (_encode(read(settled)), text)
+        pieces += (uuid_text(record_id), facts)
+        return b"".join(pieces), None
 
     return write
 

@@ -66,11 +66,11 @@ class Frame(Struct, frozen=True):
     """What a request says besides its inputs.
 
     Attributes:
-        row: what it says about every row, without features.
+        row: what it says about every row, without features; None when it says nothing.
         write: what writes its answer.
     """
 
-    row: Row
+    row: Row | None
     write: Writer
 
 
@@ -206,7 +206,8 @@ class Known:
             chosen = choose_outputs(call, self._plan)
         except AppError:
             return None
-        frame = Frame(row, one_writer(call, self._content, chosen))
+        said = None if row == Row(row.features) else row
+        frame = Frame(said, one_writer(call, self._content, chosen))
         if len(before) + len(behind) <= MAX_FRAME:
             _keep(self._frames, (before, behind), frame, MOST)
         return frame
@@ -242,6 +243,8 @@ def _trim(texts: list[bytes]) -> tuple[bytes, bytes]:
 
 def _row(frame: Frame, features: bytes) -> Row:
     shared = frame.row
+    if shared is None:
+        return Row(Raw(features))
     return Row(
         Raw(features),
         shared.id,

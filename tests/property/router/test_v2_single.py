@@ -13,7 +13,7 @@ from compiler.schema import Feature, OutputSchema
 from router.arms import Arm
 from router.release.spec import ReleaseContent
 from router.wire import v2
-from router.wire.v2_answer import choose_outputs, encode_answer, encode_general
+from router.wire.v2_answer import choose_outputs, encode_answer, encode_general, one_writer
 from router.wire.v2_shapes import v2_plan
 from router.wire.v2_single import single_row
 
@@ -157,27 +157,28 @@ def test_answer_of_one_row_is_the_general_answer(task: str, data: st.DataObject)
     if data.draw(st.booleans()):
         request["id"] = data.draw(st.text(max_size=5))
     call = v2.decode_request(msgspec.json.encode(request))
-    arm = data.draw(
-        st.builds(
-            Arm,
-            st.text(max_size=4),
-            model=st.none() | st.text(max_size=4),
-            version=st.none() | st.integers(1, 9),
-            reason=st.none() | st.text(max_size=4),
-            name=st.text(max_size=3),
-        )
+    arm = st.builds(
+        Arm,
+        st.text(max_size=4),
+        model=st.none() | st.text(max_size=4),
+        version=st.none() | st.integers(1, 9),
+        reason=st.none() | st.text(max_size=4),
+        name=st.text(max_size=3),
     )
-    word = st.none() | st.text(max_size=4)
-    settled = (
-        data.draw(st.binary(min_size=16, max_size=16)),
-        arm,
-        data.draw(st.none() | OUTS[task]),
-        b"{}",
-        data.draw(word),
-        data.draw(word),
-        b"",
+    arms = data.draw(st.lists(arm, min_size=1, max_size=2))
+    word = st.none() | st.text(max_size=1)
+    settled = st.tuples(
+        st.binary(min_size=16, max_size=16),
+        st.sampled_from(arms),
+        st.none() | OUTS[task],
+        st.just(b"{}"),
+        word,
+        word,
+        st.just(b""),
     )
     chosen = choose_outputs(call, plan)
-    assert encode_answer(call, content, chosen, [settled]) == encode_general(
-        call, content, chosen, [settled]
-    )
+    write = one_writer(call, content, chosen)
+    for one in data.draw(st.lists(settled, min_size=1, max_size=8)):
+        expected = encode_general(call, content, chosen, [one])
+        assert encode_answer(call, content, chosen, [one]) == expected
+        assert write(one) == write(one) == expected
