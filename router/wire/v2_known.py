@@ -93,7 +93,7 @@ class Known:
         self._content = content
         self._plan = plan
         self._fills: dict[bytes, Fill] = {}
-        self._binary: dict[bytes, tuple[bytes, BinaryFill]] = {}
+        self._binary: list[tuple[bytes, BinaryFill]] = []
         self._frames: dict[tuple[bytes, bytes], Frame] = {}
         self._seen: dict[int, None] = {}
         self._learned = 0
@@ -115,29 +115,26 @@ class Known:
 
     def _find_binary(self, body: bytes, json_bytes: int) -> tuple[Row, Frame] | None:
         """Likewise, by the templates in turn, the one that fitted last first."""
-        for place, (first, fill) in enumerate(self._binary.values()):
-            start = body.find(first, 0, json_bytes)
-            filled = None if start < 0 else fill(body, json_bytes)
+        start = body.find(b'"inputs":', 0, json_bytes)
+        for template in self._binary:
+            first, fill = template
+            filled = fill(body, json_bytes) if body.startswith(first, start) else None
             if filled is None:
                 continue
             features, inputs = filled
             end = start + len(inputs)
             if end > json_bytes or not body.startswith(inputs, start):
                 continue
-            if place:
-                self._prefer(place)
+            if template is not self._binary[0]:
+                self._binary = [template, *(each for each in self._binary if each is not template)]
             return self._found(body[:start], body[end:json_bytes], features)
         return None
 
-    def _prefer(self, place: int) -> None:
-        """Put a template first."""
-        kept = list(self._binary.items())
-        kept.insert(0, kept.pop(place))
-        self._binary = dict(kept)
-
     def _found(self, before: bytes, behind: bytes, features: bytes) -> tuple[Row, Frame] | None:
         frame = self._frames.get((before, behind)) or self._frame(before, behind)
-        return None if frame is None else (_row(frame, features), frame)
+        if frame is None:
+            return None
+        return (Row(Raw(features)) if frame.row is None else _row(frame.row, features)), frame
 
     def learn(self, body: bytes, json_bytes: int | None, call: InferRequest, row: Row) -> None:
         """Keep the template of a request that the general way read as one row.
@@ -171,9 +168,8 @@ class Known:
             return
         if self._means(before, behind, filled[0], row):
             self._learned += 1
-            if len(self._binary) >= MOST_BINARY:
-                self._binary.popitem()  # the one that fitted longest ago, or never
-            self._binary[template] = (texts[0], found)
+            kept = self._binary[: MOST_BINARY - 1]  # without the one that fitted longest ago
+            self._binary = [*kept, (texts[0], found)]
 
     def _means(self, before: bytes, behind: bytes, features: bytes | None, row: Row) -> bool:
         """Whether a template gives the row that the general way gave."""
@@ -241,10 +237,7 @@ def _trim(texts: list[bytes]) -> tuple[bytes, bytes]:
     return before, behind
 
 
-def _row(frame: Frame, features: bytes) -> Row:
-    shared = frame.row
-    if shared is None:
-        return Row(Raw(features))
+def _row(shared: Row, features: bytes) -> Row:
     return Row(
         Raw(features),
         shared.id,
