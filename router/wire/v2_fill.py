@@ -82,15 +82,16 @@ def fill_binary(
                 continue
             if column.values:
                 space[f"known{place}"] = _with_sizes(known_texts(column.values, key)).get
-                body += ["end = at + 4 + body[at]", f"v{place}, z = known{place}(body[at:end])"]
+                taken = f"known{place}(body[at : at + 4 + body[at]])"
+                body += [f"v{place}, z{place}, n = {taken}", "at += n"]
             else:
                 space[f"text{place}"] = text_reader((), key)
                 body += [
                     "end = at + 4 + size(body, at)[0]",
                     f"v{place} = text{place}(body[at:end])",
+                    f"z{place} = sizes[end - at]",
+                    "at = end",
                 ]
-                body.append("z = sizes[end - at]")
-            body += [f"z{place} = z", "at = end"]
             row.append(f"v{place}")
             inputs += [f"z{place}", f"t{len(inputs) // 2 + 1}"]
         if not is_text:
@@ -115,9 +116,9 @@ def fill_binary(
     return fill
 
 
-def _with_sizes(known: dict[bytes, bytes]) -> dict[bytes, tuple[bytes, bytes]]:
-    """Members by binary text, each with the size of the text as the JSON part says it."""
-    return {raw: (member, b"%d" % len(raw)) for raw, member in known.items()}
+def _with_sizes(known: dict[bytes, bytes]) -> dict[bytes, tuple[bytes, bytes, int]]:
+    """Members by binary text, with the size of the text as the JSON part says it, and as is."""
+    return {raw: (member, b"%d" % len(raw), len(raw)) for raw, member in known.items()}
 
 
 def _number(datatype: str, column: Column) -> Callable[[Any], bytes | None]:
