@@ -1,7 +1,7 @@
 """From the values of a known request to the JSON of its features: one generated function each.
 
 The order of the tensors, their datatypes and the names of the features are fixed with the template,
-so that a row is written by one formatting of all its values.
+so that a row is put together at once from all its values.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from router.wire.v2_shapes import Column
-from router.wire.v2_single import known_texts, text_reader
+from router.wire.v2_single import LENGTH_BYTES, known_texts, text_reader
 
 Fill = Callable[[list[bytes]], bytes | None]
 """Values to features; None when they need a closer look."""
@@ -66,7 +66,7 @@ def fill_binary(
     """
     if any(each != "BYTES" and each not in PACKED for each in datatypes):
         return None
-    space: dict[str, Any] = {"amiss": _AMISS, "join": b"".join, "sizes": SIZES, "size": _SIZE}
+    space: dict[str, Any] = {"amiss": _AMISS, "join": b"".join}
     space |= {f"t{number}": text for number, text in enumerate(texts)}
     body: list[str] = []
     row: list[str] = []
@@ -80,18 +80,12 @@ def fill_binary(
                 space |= {f"k{place}": key, f"f{place}": _number(datatype, column)}
                 row += [f"k{place}", f"f{place}(v{place})"]
                 continue
+            space[f"text{place}"] = _any_text(key)
+            taken = f"text{place}(body, at)"
             if column.values:
                 space[f"known{place}"] = _with_sizes(known_texts(column.values, key)).get
-                taken = f"known{place}(body[at : at + 4 + body[at]])"
-                body += [f"v{place}, z{place}, n = {taken}", "at += n"]
-            else:
-                space[f"text{place}"] = text_reader((), key)
-                body += [
-                    "end = at + 4 + size(body, at)[0]",
-                    f"v{place} = text{place}(body[at:end])",
-                    f"z{place} = sizes[end - at]",
-                    "at = end",
-                ]
+                taken = f"known{place}(body[at : at + 4 + body[at]]) or {taken}"
+            body += [f"v{place}, z{place}, n = {taken}", "at += n"]
             row.append(f"v{place}")
             inputs += [f"z{place}", f"t{len(inputs) // 2 + 1}"]
         if not is_text:
@@ -116,9 +110,26 @@ def fill_binary(
     return fill
 
 
-def _with_sizes(known: dict[bytes, bytes]) -> dict[bytes, tuple[bytes, bytes, int]]:
-    """Members by binary text, with the size of the text as the JSON part says it, and as is."""
+Text = tuple[bytes, bytes, int]
+"""A member, the size of its binary text as the JSON part says it, and as it is."""
+
+
+def _with_sizes(known: dict[bytes, bytes]) -> dict[bytes, Text]:
     return {raw: (member, b"%d" % len(raw), len(raw)) for raw, member in known.items()}
+
+
+def _any_text(key: bytes) -> Callable[[bytes, int], Text]:
+    """What reads a text that is not known beforehand; raises where there is none."""
+    read = text_reader((), key)
+
+    def text(body: bytes, at: int) -> Text:
+        size = LENGTH_BYTES + _SIZE(body, at)[0]
+        member = read(body[at : at + size])
+        if member is None:
+            raise ValueError("not a text")
+        return member, SIZES[size], size
+
+    return text
 
 
 def _number(datatype: str, column: Column) -> Callable[[Any], bytes | None]:

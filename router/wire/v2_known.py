@@ -35,7 +35,7 @@ from router.wire.v2_shapes import V2Plan
 
 MOST = 64
 """Templates and frames that are kept of an endpoint; the oldest makes room."""
-MOST_BINARY = 16
+MOST_BINARY = 32
 """Templates of binary requests: they are tried in turn."""
 MOST_LEARNED = 256
 """Templates that are ever made of one release: making one costs as much as many requests."""
@@ -95,7 +95,7 @@ class Known:
         self._fills: dict[bytes, Fill] = {}
         self._binary: list[tuple[bytes, BinaryFill]] = []
         self._frames: dict[tuple[bytes, bytes], Frame] = {}
-        self._seen: dict[int, None] = {}
+        self._tried: dict[int, bool] = {}
         self._learned = 0
 
     def find(self, body: bytes, json_bytes: int | None) -> tuple[Row, Frame] | None:
@@ -139,7 +139,8 @@ class Known:
     def learn(self, body: bytes, json_bytes: int | None, call: InferRequest, row: Row) -> None:
         """Keep the template of a request that the general way read as one row.
 
-        Only when it comes for the second time: what never comes again is not worth its room.
+        Only when it comes for the second time: what never comes again is not worth its room. What
+        is known, or could not be learned, is not tried again: that is a hundred requests' work.
         """
         header = body if json_bytes is None else body[:json_bytes]
         if len(header) > MAX_TEMPLATE or b"\\" in header:
@@ -148,18 +149,20 @@ class Known:
         texts, values = _around(header, SIZE) if binary else _split(header)
         before, behind = _trim(texts)
         template = b"\0".join(texts)
-        if hash(template) not in self._seen:
-            _keep(self._seen, hash(template), None, MOST_SEEN)
+        number = hash(template)
+        if number not in self._tried:
+            _keep(self._tried, number, False, MOST_SEEN)
             return
-        if self._learned >= MOST_LEARNED or not self._is_plain(
-            call, header, len(values), binary=binary
-        ):
+        if self._tried[number] or self._learned >= MOST_LEARNED:
             return
+        self._tried[number] = True
+        if not self._is_plain(call, header, len(values), binary=binary):
+            return
+        self._learned += 1
         columns = [self._plan.columns[tensor.name] for tensor in call.inputs]
         if json_bytes is None:
             features = (fill := fill_json(columns))(values)
             if self._means(before, behind, features, row):
-                self._learned += 1
                 _keep(self._fills, template, fill, MOST)
             return
         found = fill_binary(columns, [tensor.datatype for tensor in call.inputs], texts)
@@ -167,7 +170,6 @@ class Known:
         if found is None or filled is None or filled[1] not in header:
             return
         if self._means(before, behind, filled[0], row):
-            self._learned += 1
             kept = self._binary[: MOST_BINARY - 1]  # without the one that fitted longest ago
             self._binary = [*kept, (texts[0], found)]
 
