@@ -164,8 +164,10 @@ def main() -> None:
     """Run a router from encoded settings."""
     try:
         from router.serve import run
+        from router.worker import die_with
     except ImportError as error:
         raise LoadTestError(f"this installation has no router to measure ({error})") from None
+    die_with(os.getppid())
     run(decode_settings(Path(sys.argv[1]).read_bytes()))
 
 

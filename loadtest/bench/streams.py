@@ -203,10 +203,12 @@ def send(server: Server, node: Node, body: bytes, kind: str) -> float:
             connection.putheader(name, value)
         connection.endheaders()
         pieces = [body[at : at + PIECE] for at in range(0, len(body), PIECE)]
+        line = connection.sock.dup()  # the connection lets go of its own as an answer begins
 
         def push() -> None:
-            for piece in pieces:
-                connection.send(piece)
+            with line, contextlib.suppress(OSError):  # refused: the answer says why
+                for piece in pieces:
+                    line.sendall(piece)
 
         sender = threading.Thread(target=push)
         sender.start()
