@@ -8,6 +8,7 @@ the release says. ``X-Start-Row`` numbers the rows of a stream that goes on afte
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 GROUP_ROWS = 64
 """Rows between two turns of the event loop: about a millisecond."""
 QUEUE_PAUSE_S = 0.01
+HEAR_OUT_S = 2.0
 Item = Row | AppError
 
 
@@ -74,7 +76,23 @@ async def answer_stream(plane: Plane, head: Head, receive: Receive, send: Send) 
         if not progress.started:
             await send_answer(send, plane.refuse(head, error, close=True))
             return
-        await _say(send, form.broken(progress.row, error), more=False)
+        await _say(send, form.broken(progress.row, error))
+        await _hear_out(receive)
+        await _say(send, b"", more=False)
+
+
+async def _hear_out(receive: Receive) -> None:
+    """Read and drop what the caller still sends, for a while.
+
+    A connection that is closed with bytes unread is reset, and what its caller has not read by then
+    is lost: the reason why the stream ended would be. Source: RFC 9112, section 9.6.
+    """
+    more = True
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(HEAR_OUT_S):
+            while more:
+                message = await receive()
+                more = bool(message.get("more_body"))
 
 
 async def stream(  # noqa: PLR0917 - one call, just above

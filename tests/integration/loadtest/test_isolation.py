@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +16,7 @@ from loadtest.bench.measure import Requests
 from loadtest.bench.node import Server
 from loadtest.errors import TargetError
 from loadtest.plan import Target
+from loadtest.proc import waited_ns
 from loadtest.processes import null_server
 
 REQUESTS = Requests("/", (b"{}",))
@@ -61,35 +63,25 @@ def test_disturbance_shows_in_its_own_windows() -> None:
     assert found.spread >= 1
 
 
-@contextlib.contextmanager
-def crowded(cpu: int) -> Iterator[None]:
-    """Three processes want one core all the time."""
-    program = f"import os; os.sched_setaffinity(0, {{{cpu}}})\nwhile True: pass"
-    crowd = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(3)]
-    try:
-        yield
-    finally:
+def test_time_without_a_core_is_counted_where_a_core_is_wanted_by_several() -> None:
+    cpu = min(os.sched_getaffinity(0))
+    program = f"import os; os.sched_setaffinity(0, {{{cpu}}})\nprint()\nwhile True: pass"
+    with contextlib.ExitStack() as stack:
+        crowd = []
+        for _ in range(3):
+            each = subprocess.Popen([sys.executable, "-uc", program], stdout=subprocess.PIPE)
+            stack.callback(each.wait)
+            stack.callback(each.kill)
+            assert each.stdout is not None
+            stack.callback(each.stdout.close)
+            crowd.append(each)
         for each in crowd:
-            each.kill()
-            each.wait()
-
-
-def test_time_without_a_core_shows_whatever_the_latency_says() -> None:
-    with null_server() as (port, pid):
-        cpu = min(os.sched_getaffinity(0))
-        os.sched_setaffinity(pid, {cpu})
-        found = isolation(
-            Server("null", Target("127.0.0.1", port), pid),
-            REQUESTS,
-            lambda: crowded(cpu),
-            rate=300,
-            cpu=max(os.sched_getaffinity(0)),
-            connections=4,
-            rounds=2,
-            window_s=0.4,
-        )
-    quiet, crowd = found.waited_us
-    assert 0 <= quiet < crowd
+            each.stdout.readline()
+        before = sum(waited_ns(each.pid) for each in crowd)
+        time.sleep(0.6)
+        waited_s = (sum(waited_ns(each.pid) for each in crowd) - before) / 1e9
+    assert waited_s > 0.5  # three want it all the time: two of them always wait
+    assert waited_ns(crowd[0].pid) == 0
 
 
 def test_disturbance_that_cannot_start_ends_the_measurement() -> None:
