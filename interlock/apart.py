@@ -7,14 +7,14 @@ then no longer reach it: the process that was started stays behind and passes th
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
 from types import FrameType
 
+from serving.lifeline import die_with
+
 PASSED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
-PR_SET_PDEATHSIG = 1
 
 
 def in_own_session() -> None:
@@ -31,9 +31,7 @@ def in_own_session() -> None:
     if child:
         _stand_for(child)
     os.setsid()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    if os.getppid() != caller:
-        os._exit(1)
+    die_with(caller, signal.SIGKILL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED)
 
 

@@ -157,29 +157,21 @@ def validation(folder: Path) -> Figures:
 
 
 def _judge(reports: Any, work: Any, order: Any, files: Any, store: str) -> Figures:
-    """The steps of a validation job, each timed, as the job takes them."""
-    figures: Figures = {}
-    begun = last = time.monotonic()
+    """The reports of a validation job and its page, each timed."""
+    begun = time.monotonic()
+    marks: list[tuple[str, float]] = []
 
-    def step(name: str) -> None:
-        nonlocal last
-        now = time.monotonic()
-        figures[name], last = now - last, now
+    def say(_: float, step: str) -> None:
+        if not marks or marks[-1][0] != step:
+            marks.append((step, time.monotonic()))
 
     subject = reports.open_subject(files, store, order)
-    subject.score(lambda _: None, work.CHUNK_ROWS)
-    step("scoring")
-    documents = {"predictions": reports.predictions(subject)}
+    documents = work.judged(subject, say)
     documents["predictions"]["baseline"] = {"which": "none", "metrics": {}}
-    step("predictions")
-    documents["fairness"] = reports.fairness_of(subject)
-    step("fairness")
-    documents["drift"] = reports.drift_of(subject)
-    step("drift")
-    documents["explanations"] = reports.explanations(subject, lambda _: None)
-    step("explanations")
+    say(0.0, "page")
     work.render(order, subject, documents, [])
-    step("page")
+    ends = [*(at for _, at in marks[1:]), time.monotonic()]
+    figures = {step: end - at for (step, at), end in zip(marks, ends, strict=True)}
     return figures | {"rows": float(len(subject.rows)), "seconds": time.monotonic() - begun}
 
 

@@ -6,7 +6,6 @@ Settings come through a pipe, the socket by inheritance; readiness goes back thr
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
 import os
 import resource
@@ -14,9 +13,10 @@ import signal
 import socket
 import sys
 
+from serving.lifeline import die_with
+
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the runtime is imported
 
-PR_SET_PDEATHSIG = 1
 READY = b"R"
 EXIT_START = 3
 
@@ -24,7 +24,9 @@ EXIT_START = 3
 def main(arguments: list[str]) -> int:
     """Run one worker; returns the exit status."""
     _, number, apart, settings_fd, listener_fd, ready_fd, link_fd, parent = arguments
-    die_with(int(parent))
+    die_with(
+        int(parent), signal.SIGTERM
+    )  # drain: nobody would restart a worker that holds the port
     raise_file_limit()
     if apart == "1":
         from serving.priority import take_leftovers
@@ -58,14 +60,6 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr, flush=True)
         return EXIT_START
     return 0
-
-
-def die_with(parent: int) -> None:
-    """Drain when the supervisor is gone: a worker nobody restarts must not hold the port."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-    if os.getppid() != parent:
-        sys.exit(0)
 
 
 def raise_file_limit() -> None:

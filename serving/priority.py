@@ -51,10 +51,16 @@ def take_leftovers() -> None:
         _set(os.SCHED_IDLE, 0)
     else:
         give_way()
-    lower_session(LAST)
+    _lower_session(LAST)
 
 
-def lower_session(nice: int = NICE) -> None:
+def step_back() -> None:
+    """Have this whole process give way: threads that it starts inherit the priority."""
+    give_way()
+    _lower_session(NICE)
+
+
+def _lower_session(nice: int) -> None:
     """Have all of this process's session give way to other sessions.
 
     Linux shares the processor among sessions first (autogroups, sched(7)): a priority counts within

@@ -8,8 +8,6 @@ stack costs seconds, and it dies with its worker.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
 import logging
 import os
 import signal
@@ -27,17 +25,16 @@ from control_plane.jobs.kinds import find_work
 from control_plane.jobs.schemas import Event, Failed, Finished, Order
 from control_plane.jobs.task import JobLostError, Task
 from control_plane.settings import PoolSettings
-from serving.priority import give_way, lower_session
+from serving.lifeline import die_with
+from serving.priority import step_back
 
-_PR_SET_PDEATHSIG = 1
 _log = logging.getLogger(__name__)
 
 
 def main() -> None:
     """Serve orders until the input ends. Arguments: ``module:NAME`` of the table of kinds."""
-    _die_with_parent()
-    give_way()  # a router may share the machine
-    lower_session()
+    die_with(os.getppid(), signal.SIGKILL)
+    step_back()  # a router may share the machine
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the worker's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
@@ -90,15 +87,6 @@ def crash(error: BaseException) -> Problem:
         at=place,
         hint="the worker's log has the traceback",
     )
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to end this process with its worker, however that ends."""
-    parent = os.getppid()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit(1)
 
 
 if __name__ == "__main__":

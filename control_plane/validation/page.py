@@ -133,11 +133,10 @@ def _fairness(report: dict[str, Any]) -> str:
             "distance of mean scores in standard deviations, from 0.5 and 0.2."
         )
     parts.append("</p>")
-    pairs = report.get("intersections", ())
-    for place, found in enumerate((*report["attributes"], *pairs)):
+    single = len(report["attributes"])
+    for place, found in enumerate((*report["attributes"], *report.get("intersections", ()))):
         # pairs have many groups of a few people, who would hide the others
-        small = [g for g in found["groups"] if g["status"] == "too few rows"]
-        left_out = small if place >= len(report["attributes"]) else []
+        left_out = [g for g in found["groups"] if place >= single and g["status"] == "too few rows"]
         rows = [
             (g["group"], g["rows"], g["rate"], g["air"], *(g["air_interval"] or (None, None)),
              g["parity_difference"], g["smd"], g["true_positive_gap"], g["false_positive_gap"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -44,29 +45,19 @@ async def run(task: Task) -> dict[str, Any]:
         SnapshotFiles(task.order.artifact_store), task.order.artifact_store, order
     )
     task.note(f"{len(subject.rows)} rows: {subject.which}")
-    subject.score(lambda share: task.progress(0.1 + 0.3 * share, "scoring"), CHUNK_ROWS)
-    task.progress(0.45, "predictions")
-    documents: dict[str, Any] = {"predictions": reports.predictions(subject)}
-    task.progress(0.55, "baseline")
+    documents = judged(subject, task.progress)
+    task.progress(0.93, "baseline")
     async with task.pool.connection() as connection:
         serving = await store.baseline(connection, order.model, order.version)
     before = baseline.baseline_of(subject, serving, task.order.artifact_store, CHUNK_ROWS)
     worse = baseline.changes(documents["predictions"]["metrics"], before.metrics)
     documents["predictions"]["baseline"] = msgspec.to_builtins(before) | {"worse_by": worse}
-    task.progress(0.6, "fairness")
-    documents["fairness"] = reports.fairness_of(subject)
-    task.progress(0.7, "drift")
-    documents["drift"] = reports.drift_of(subject)
-    task.progress(0.8, "explanations")
-    documents["explanations"] = reports.explanations(
-        subject, lambda share: task.progress(0.8 + 0.12 * share, "explanations")
-    )
     figures = reports.figures(documents)
     figures |= worse
     figures["cost_us"] = round(subject.model.cost_us, 2)
     async with task.pool.connection() as connection:
         gates = judge(await store.gates(connection, order.model), figures)
-    task.progress(0.94, "writing the reports")
+    task.progress(0.96, "writing the reports")
     contents = render(order, subject, documents, gates)
     async with task.transaction() as connection:
         await keep(connection, order, figures, gates, contents)
@@ -74,6 +65,31 @@ async def run(task: Task) -> dict[str, Any]:
     if breached:
         task.note(f"gates breached: {', '.join(breached)}", "warning")
     return {"validation": str(order.validation), "breached": breached, "figures": figures}
+
+
+def judged(subject: Any, say: Callable[[float, str], None]) -> dict[str, Any]:
+    """The four reports by name.
+
+    Args:
+        subject: a model and the rows it is judged on.
+        say: is told how far the work is, 0.1 to 0.92, and what is done.
+    """
+    from control_plane.validation import reports
+
+    say(0.1, "scoring")
+    subject.score(lambda share: say(0.1 + 0.3 * share, "scoring"), CHUNK_ROWS)
+    documents = {}
+    say(0.45, "predictions")
+    documents["predictions"] = reports.predictions(subject)
+    say(0.6, "fairness")
+    documents["fairness"] = reports.fairness_of(subject)
+    say(0.7, "drift")
+    documents["drift"] = reports.drift_of(subject)
+    say(0.8, "explanations")
+    documents["explanations"] = reports.explanations(
+        subject, lambda share: say(0.8 + 0.12 * share, "explanations")
+    )
+    return documents
 
 
 def render(

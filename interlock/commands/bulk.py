@@ -18,6 +18,7 @@ from interlock.apart import in_own_session
 from interlock.commands.bulk_show import Screen, show_status
 from interlock.commands.roles import home_option
 from interlock.settings import read_environment, router_settings
+from serving.priority import take_leftovers
 
 if TYPE_CHECKING:
     from router.bulk.places import Output
@@ -103,12 +104,13 @@ def run(
     Columns _id, _subject and _context.NAME are reserved, as in a stream. Everything that could
     not be answered says why in the column `error`.
     """
-    from router.bulk.beside import serves, stand_back
+    from router.bulk.beside import serves
 
     settings = _settings(home)
-    if serves(settings):
+    beside = serves(settings)
+    if beside:  # before anything large is imported: that alone is a second of work
         in_own_session()
-    stand_back(settings)
+        take_leftovers()
     from router.bulk.session import Request, Session
 
     if strict:
@@ -120,7 +122,7 @@ def run(
         actor=f"{getpass.getuser()}@{settings.node}",
         **given,
     )
-    session = Session(request, settings)
+    session = Session(request, settings, beside=beside)
     _announce(session, request, as_json=as_json)
     sys.exit(_do(session, request, home, as_json=as_json))
 

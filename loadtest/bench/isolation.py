@@ -59,7 +59,7 @@ class Window(Struct, frozen=True):
     errors: int
     p50_us: float
     p99_us: float
-    waited_us: float = 0.0
+    waited_us: float
 
 
 class Isolation(Struct, frozen=True):
@@ -76,29 +76,24 @@ class Isolation(Struct, frozen=True):
     def _each(self, name: str, *, disturbed: bool) -> list[float]:
         return [getattr(each, name) for each in self.windows if each.disturbed is disturbed]
 
+    def _medians(self, name: str) -> tuple[float, float]:
+        quiet, disturbed = (median(self._each(name, disturbed=on)) for on in (False, True))
+        return quiet, disturbed
+
     @property
     def p50_us(self) -> tuple[float, float]:
         """Undisturbed and disturbed."""
-        return (
-            median(self._each("p50_us", disturbed=False)),
-            median(self._each("p50_us", disturbed=True)),
-        )
+        return self._medians("p50_us")
 
     @property
     def p99_us(self) -> tuple[float, float]:
         """Undisturbed and disturbed."""
-        return (
-            median(self._each("p99_us", disturbed=False)),
-            median(self._each("p99_us", disturbed=True)),
-        )
+        return self._medians("p99_us")
 
     @property
     def waited_us(self) -> tuple[float, float]:
         """Undisturbed and disturbed; unlike latency nearly free of what else a machine does."""
-        return (
-            median(self._each("waited_us", disturbed=False)),
-            median(self._each("waited_us", disturbed=True)),
-        )
+        return self._medians("waited_us")
 
     @property
     def rates(self) -> tuple[float, float]:

@@ -22,6 +22,7 @@ from loadtest.preflight import exchange
 from loadtest.proc import cpu_seconds, rss_anon_kb, tree
 from loadtest.requests import build_request
 from router.settings import RouterSettings, decode_settings, encode_settings
+from serving.lifeline import die_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -164,10 +165,9 @@ def main() -> None:
     """Run a router from encoded settings."""
     try:
         from router.serve import run
-        from router.worker import die_with
     except ImportError as error:
         raise LoadTestError(f"this installation has no router to measure ({error})") from None
-    die_with(os.getppid())
+    die_with(os.getppid(), signal.SIGTERM)
     run(decode_settings(Path(sys.argv[1]).read_bytes()))
 
 

@@ -1,11 +1,9 @@
-"""Whether a job shares its machine with a router, and what it does then."""
+"""Whether a job shares its machine with a router: asked before anything large is imported."""
 
 from __future__ import annotations
 
 import socket
 from typing import TYPE_CHECKING
-
-from serving.priority import take_leftovers
 
 if TYPE_CHECKING:
     from router.settings import RouterSettings
@@ -20,12 +18,3 @@ def serves(settings: RouterSettings) -> bool:
             return True
     except OSError:
         return False
-
-
-def stand_back(settings: RouterSettings) -> None:
-    """Run only when nobody else wants the core, where a router serves.
-
-    Before anything large is imported or loaded: that alone is a second of work.
-    """
-    if serves(settings):
-        take_leftovers()

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
-from router.bulk.beside import serves, stand_back
 from router.bulk.bind import columnar
 from router.bulk.blocks import Reading
 from router.bulk.errors import BulkError
@@ -76,6 +75,11 @@ class Request(Struct, frozen=True):
 class Session:
     """One run, ready to go.
 
+    Args:
+        request: what is wanted.
+        settings: of the node.
+        beside: a router serves on this machine: the run leaves it the cores.
+
     Attributes:
         endpoint: pinned.
         release_from: where its release was read.
@@ -84,13 +88,11 @@ class Session:
         run: the run itself.
     """
 
-    def __init__(self, request: Request, settings: RouterSettings) -> None:
+    def __init__(self, request: Request, settings: RouterSettings, *, beside: bool) -> None:
         self._request = request
         self._settings = settings
         need_keys(request.keys)
         need_apart(request.source, request.out)
-        beside = serves(settings)
-        stand_back(settings)
         self.endpoint, self.release_from = pin(settings, request.endpoint)
         need_open(self.endpoint)
         self.hasher = load_subject_key(

@@ -25,7 +25,7 @@ from router.errors import BodyError, ShedError
 from router.evidence import Evidence, keeps_parts
 from router.handlers.stream_columns import stream_columns
 from router.handlers.stream_format import ARROW, CSV, Format, format_of
-from router.handlers.stream_source import grouped, lines_of, messages_of
+from router.handlers.stream_source import chunks, grouped, lines_of, messages_of
 from router.head import Head
 from router.heavy import HeavyDecider
 from router.plane import Plane
@@ -87,12 +87,10 @@ async def _hear_out(receive: Receive) -> None:
     A connection that is closed with bytes unread is reset, and what its caller has not read by then
     is lost: the reason why the stream ended would be. Source: RFC 9112, section 9.6.
     """
-    more = True
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(HEAR_OUT_S):
-            while more:
-                message = await receive()
-                more = bool(message.get("more_body"))
+            async for _ in chunks(receive):
+                pass
 
 
 async def stream(  # noqa: PLR0917 - one call, just above

@@ -84,11 +84,10 @@ class Shipper:
         )
         self._looked = -LOOK_S
         self._covered = monotonic()
-        self._taken = self._covered
         self._stop = asyncio.Event()
         self._alarms: dict[str, str] = {}
         self._more = False
-        self._ahead: tuple[list[Range], float, asyncio.Task[Shipment]] | None = None
+        self._ahead: tuple[float, list[Range], asyncio.Task[Shipment]] | None = None
 
     def stop(self) -> None:
         """Ship what is there, then end."""
@@ -150,8 +149,7 @@ class Shipper:
         """
         if look or self._monotonic() - self._looked >= LOOK_S:
             await self._look()
-        ranges, shipment = await self._next()
-        taken = self._taken
+        taken, ranges, shipment = await self._next()
         if not ranges:
             self._covered = taken
             return 0
@@ -171,17 +169,17 @@ class Shipper:
         self.status.dropped += sum(counts.dropped for counts in shipment.counts)
         return max(frames, 1)
 
-    async def _next(self) -> tuple[list[Range], Shipment]:
-        """What the next transaction writes: prepared meanwhile, or taken now."""
+    async def _next(self) -> tuple[float, list[Range], Shipment]:
+        """When what the next transaction writes was taken, meanwhile or now, and what it is."""
         if self._ahead is None:
-            self._taken = self._monotonic()
+            taken = self._monotonic()
             ranges = self._take()
-            return ranges, await self._build(ranges, {})
-        (ranges, self._taken, building), self._ahead = self._ahead, None
+            return taken, ranges, await self._build(ranges, {})
+        (taken, ranges, building), self._ahead = self._ahead, None
         shipment = await building
         if self._privacy.wanted:
             shipment = await self._build(ranges, {})
-        return ranges, shipment
+        return taken, ranges, shipment
 
     def _take(self) -> list[Range]:
         return self.spool.take(self.settings.batch_rows, self.settings.batch_bytes)
@@ -192,7 +190,7 @@ class Shipper:
         ranges = self._take()
         if ranges:
             work = asyncio.to_thread(build, ranges, self._privacy, self._clock())
-            self._ahead = (ranges, taken, asyncio.create_task(work, name="build"))
+            self._ahead = (taken, ranges, asyncio.create_task(work, name="build"))
 
     async def _settle_ahead(self) -> None:
         """Wait for a build in the thread; what it made stays planned."""

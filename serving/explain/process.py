@@ -31,7 +31,7 @@ from serving.audit.sealing import reveal
 from serving.audit.store import NEXT_BATCHES, NewBatch, copy_explanations, write_batch
 from serving.explain.explainer import Explainer, load_explainer
 from serving.explain.reasons import in_words
-from serving.priority import give_way, lower_session
+from serving.priority import step_back
 from serving.settings import ExplainerSettings
 from serving.store import ArtifactStore
 
@@ -337,6 +337,5 @@ def run(settings: ExplainerSettings) -> None:
 
     It gives way to the routers of its machine: answers are waited for, explanations are not.
     """
-    give_way()
-    lower_session()
+    step_back()
     uvloop.run(_main(settings))

@@ -65,7 +65,7 @@ def _every(space: Space, name: str) -> Lines:
         grid.values[name],
         decided,
         lambda line, cell: grid.row(int(numbers[line, cell])),
-        space.now_us,
+        space.grid.now_us,
     )
 
 
@@ -85,11 +85,13 @@ def _probed(rules: CompiledRules, space: Space, name: str) -> Lines:
     codes = {other: np.repeat(each[base], len(values)) for other, each in grid.codes.items()}
     codes[name] = np.tile(np.arange(len(values)), len(base))
     rows = len(base) * len(values)
-    decided = rules.numpy(grid.columns(codes), rows, space.now_us).reshape(len(base), len(values))
+    decided = rules.numpy(grid.columns(codes), rows, space.grid.now_us).reshape(
+        len(base), len(values)
+    )
 
     def row(line: int, cell: int) -> dict[str, Any]:
         number = line * len(values) + cell
         found = {other: grid.values[other][each[number]] for other, each in codes.items()}
         return {other: value for other, value in found.items() if value is not None}
 
-    return Lines(name, values, decided, row, space.now_us)
+    return Lines(name, values, decided, row, space.grid.now_us)

@@ -34,7 +34,6 @@ class Space:
     """Rows that stand for all requests, as far as the table can tell them apart.
 
     Attributes:
-        now_us: time that every row sees as now.
         grid: the rows as numbers of cells, and truth on them.
         rows: number of rows.
         complete: every combination of cells is there.
@@ -57,7 +56,6 @@ class Space:
         self.size = max(1, len(conditions), tests // ORDINARY)
         self.lines: dict[str, Lines] = {}
         budget = max(LEAST_ROWS, min(BUDGET_ROWS, BUDGET_TESTS // self.size))
-        self.now_us = now_us
         self.grid = Grid(conditions, rules.scope, budget, sample=SAMPLE_ROWS, now_us=now_us)
         self.complete, self.rows = self.grid.complete, self.grid.rows
         self.columns = self.grid.columns()

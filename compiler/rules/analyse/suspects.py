@@ -80,7 +80,7 @@ def reached(rules: CompiledRules, space: Space, doubted: list[Suspect]) -> set[s
     draw = np.random.default_rng(SEED)
     made: list[tuple[Suspect, dict[str, Any]]] = []
     for suspect in doubted:
-        grid = Grid([ast.And(tuple(suspect.needs))], rules.scope, ROWS, now_us=space.now_us)
+        grid = Grid([ast.And(tuple(suspect.needs))], rules.scope, ROWS, now_us=space.grid.now_us)
         holds = np.flatnonzero(grid.truth(ast.And(tuple(suspect.needs))) == TRUE)
         for _ in range(TRIALS if len(holds) else 0):
             row = dict.fromkeys(space.grid.values)
@@ -89,7 +89,7 @@ def reached(rules: CompiledRules, space: Space, doubted: list[Suspect]) -> set[s
             row |= {name: grid.values[name][codes[number]] for name, codes in grid.codes.items()}
             made.append((suspect, row))
     columns = {name: objects([row[name] for _, row in made]) for name in space.grid.values}
-    decided = rules.numpy(columns, len(made), space.now_us).tolist()
+    decided = rules.numpy(columns, len(made), space.grid.now_us).tolist()
     return {
         suspect.step.path
         for (suspect, _), leaf in zip(made, decided, strict=True)

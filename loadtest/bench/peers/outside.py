@@ -38,7 +38,7 @@ class Outside(Struct, frozen=True):
     Attributes:
         title: for tables.
         module: beside this one.
-        library: that it needs.
+        needs: module that has to be there.
         install: what to install.
         ready: path that answers 200 when it serves.
         v2: it speaks the Open Inference Protocol.
@@ -46,7 +46,7 @@ class Outside(Struct, frozen=True):
 
     title: str
     module: str
-    library: str
+    needs: str
     install: str
     ready: str
     v2: bool = False
@@ -102,7 +102,7 @@ def start_outside(
             tell(f"left out: {peer.title} (no --peer-env {name}=PYTHON with {peer.install!r})")
             continue
         probe = subprocess.run(
-            [python, "-c", f"import {peer.library}, onnxruntime, numpy"],
+            [python, "-c", f"import {peer.needs}, onnxruntime, numpy"],
             capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
         if probe.returncode:

@@ -71,7 +71,7 @@ def test_who_leads_a_session_stays_what_it_is():
 @pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="no autogroups here")
 def test_a_session_that_others_live_in_is_left_alone():
     program = (
-        "from serving.priority import lower_session; lower_session();"
+        "from serving.priority import step_back; step_back();"
         "print('group', open('/proc/self/autogroup').read())"
     )
     lines = lines_of(program, b"")
