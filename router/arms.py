@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from compiler.errors import Problem
+from router.errors import FeaturesError
+
 if TYPE_CHECKING:
     from router.heavy import Heavy
+    from router.wire.native import Row
     from serving.explain.inline import Explain
 
 Scorer = Callable[[Any], tuple[Any, ...]]
@@ -99,3 +103,27 @@ class Split:
         self.arms = arms
         self.choose = choose
         self.unit = unit
+
+
+def choose_arm(split: Split, f: Any, row: Row) -> Arm:
+    """The arm that a split gives this unit; the first, unhashed, when the request names none."""
+    if split.unit == "split_id":
+        unit = row.split_id if row.split_id is not None else row.subject
+    else:
+        value = getattr(f, split.unit)
+        unit = None if value is None else str(value)
+    return split.arms[split.choose(unit)] if unit else split.arms[0]
+
+
+def unknown_rule(rule: str) -> FeaturesError:
+    """The error for a table that stops at an UNKNOWN rule."""
+    return FeaturesError(
+        [
+            Problem(
+                "rule.unknown",
+                f"expected values that rule {rule!r} can be decided with, got missing ones",
+                rule,
+                "send the features that this rule reads",
+            )
+        ]
+    )

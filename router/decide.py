@@ -8,26 +8,31 @@ lack its evidence.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import UNSET
 
 from compiler.errors import AppError, Problem
-from router.arms import Arm, Split
+from router.arms import Arm, choose_arm, unknown_rule
 from router.desk import Desk
 from router.endpoint import DECODING, Endpoint, problems_error
-from router.errors import BodyError, DeadlineError, FeaturesError, ScoringError
+from router.errors import AbandonedError, BodyError, DeadlineError, FeaturesError, ScoringError
 from router.explained import explained
 from router.explaining import ADVERSE, wish_of
 from router.problem import document, status_of, without_values
 from router.settled import Settled, Trail, uuid_text
 from router.stages import AUDIT, ENCODE, UNTIMED, Stages
+from router.turns import TURN_ROWS, Steps, at_once, in_turns
 from router.wire.native import Row
 from serving.audit.record import SCHEMA_VERSION, AuditRecord, encode_record
+
+if TYPE_CHECKING:
+    from router.batches import Batches
 
 RECORDED = frozenset({422, 499, 500, 504})
 _json = msgspec.json.Encoder().encode
@@ -39,7 +44,10 @@ class Decider:
 
     Attributes:
         endpoint: whose.
+        batches: decides many rows by columns; None where every row has a record of its own.
     """
+
+    batches: Batches | None = None
 
     def __init__(self, endpoint: Endpoint, desk: Desk) -> None:
         self.endpoint = endpoint
@@ -81,7 +89,7 @@ class Decider:
             out = None if arm.score is None else arm.score(f)
             return self._settle(row, f, c, arm, out, trail, _perf() - started)
         except AppError as error:
-            self._record_error(row, error, trail)
+            self.record_error(row, error, trail)
             raise
         except Exception as error:
             raise self._failed(row, error, trail) from error
@@ -92,9 +100,25 @@ class Decider:
         Raises:
             AppError: as for one row; places are written ``rows[3].income``.
         """
+        return at_once(self._many(rows, trail))
+
+    async def many_in_turns(self, rows: Sequence[Row], trail: Trail) -> list[Settled]:
+        """The same; other requests have their turn after every :data:`TURN_ROWS`.
+
+        Raises:
+            AppError: as :meth:`many`.
+        """
+        try:
+            return await in_turns(self._many(rows, trail))
+        except asyncio.CancelledError:
+            gone = AbandonedError("the caller went away before the answer was ready")
+            self.record_error(rows[0], gone, trail)
+            raise
+
+    def _many(self, rows: Sequence[Row], trail: Trail) -> Steps[list[Settled]]:
         if self.endpoint.suspended:
             return [self._suspended(row, trail) for row in rows]
-        decoded = self._decode_all(rows, trail)
+        decoded = yield from self._decode_all(rows, trail)
         settled: list[Settled] = []
         for row, (f, c) in zip(rows, decoded, strict=True):
             try:
@@ -103,10 +127,12 @@ class Decider:
                 out = None if arm.score is None else arm.score(f)
                 settled.append(self._settle(row, f, c, arm, out, trail, _perf() - started))
             except AppError as error:
-                self._record_error(row, error, trail)
+                self.record_error(row, error, trail)
                 raise
             except Exception as error:
                 raise self._failed(row, error, trail) from error
+            if not len(settled) % TURN_ROWS:
+                yield
         return settled
 
     def _decode_slow(self, row: Row, at: str = "") -> tuple[Any, Any]:
@@ -118,17 +144,19 @@ class Decider:
     def _failed(self, row: Row, error: Exception, trail: Trail) -> ScoringError:
         """A mistake of ours or the model's, recorded and logged."""
         failure = ScoringError(f"the model failed: {type(error).__name__}")
-        self._record_error(row, failure, trail)
+        self.record_error(row, failure, trail)
         self._desk.report("scoring failed at %s", self.endpoint.name, error)
         return failure
 
-    def _decode_all(self, rows: Sequence[Row], trail: Trail) -> list[tuple[Any, Any]]:
+    def _decode_all(self, rows: Sequence[Row], trail: Trail) -> Steps[list[tuple[Any, Any]]]:
         """Features and context of every row, or every problem of all of them."""
         endpoint = self.endpoint
         decoded: list[tuple[Any, Any]] = []
         problems: list[Problem] = []
         bad: Row | None = None
         for number, row in enumerate(rows):
+            if number and not number % TURN_ROWS:
+                yield
             try:
                 f = endpoint.plain.fast(row.features)
                 c = endpoint.context.fast(b"{}" if row.context is UNSET else row.context)
@@ -145,7 +173,7 @@ class Decider:
             decoded.append((f, c))
         if bad is not None:
             failure = problems_error(problems)
-            self._record_error(bad, failure, trail)
+            self.record_error(bad, failure, trail)
             raise failure
         return decoded
 
@@ -291,7 +319,7 @@ class Decider:
         self._meter.count(elapsed_us)
         return record_id, arm, None, b"null", outcome.decision, None, outcome.tail
 
-    def _record_error(self, row: Row, error: AppError, trail: Trail) -> None:
+    def record_error(self, row: Row, error: AppError, trail: Trail) -> None:
         """Keep the evidence of a request that was about this endpoint and got no decision."""
         status = status_of(error)
         if status not in RECORDED:
@@ -342,30 +370,6 @@ class Decider:
             protected=self._protected,
             sensitive=self._sensitive,
         )
-
-
-def choose_arm(split: Split, f: Any, row: Row) -> Arm:
-    """The arm that a split gives this unit; the first, unhashed, when the request names none."""
-    if split.unit == "split_id":
-        unit = row.split_id if row.split_id is not None else row.subject
-    else:
-        value = getattr(f, split.unit)
-        unit = None if value is None else str(value)
-    return split.arms[split.choose(unit)] if unit else split.arms[0]
-
-
-def unknown_rule(rule: str) -> FeaturesError:
-    """The error for a table that stops at an UNKNOWN rule."""
-    return FeaturesError(
-        [
-            Problem(
-                "rule.unknown",
-                f"expected values that rule {rule!r} can be decided with, got missing ones",
-                rule,
-                "send the features that this rule reads",
-            )
-        ]
-    )
 
 
 def native_answer(row: Row, settled: Settled) -> bytes:

@@ -13,7 +13,8 @@ from router.arms import Arm
 from router.errors import ShedError
 from router.metrics.slots import Counters, series
 from serving.audit.record import EventRecord, encode_record, uuid7_source
-from serving.audit.segment import SegmentWriter, SpoolFull
+from serving.audit.room import SpoolFull
+from serving.audit.segment import SegmentWriter
 
 if TYPE_CHECKING:
     from router.endpoint import Decided, Endpoint

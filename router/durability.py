@@ -24,7 +24,7 @@ from router.errors import ShedError
 from router.later import Later
 from serving.audit.durability import GroupSync, ShippedWait, SyncFailed
 from serving.audit.record import SCHEMA_VERSION, EventRecord
-from serving.audit.segment import SpoolFull
+from serving.audit.room import SpoolFull
 
 HELD = frozenset({"strict", "shipped"})
 """Levels at which answers wait."""

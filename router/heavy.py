@@ -28,6 +28,7 @@ from router.errors import AbandonedError, DeadlineError
 from router.metrics.catalogue import BATCH_WAIT
 from router.metrics.slots import series
 from router.settled import Settled, Trail
+from router.turns import at_once
 from router.wire.native import Row
 from serving.batching.batcher import Call, MicroBatcher
 from serving.batching.batcher import DeadlineError as BatchDeadlineError
@@ -83,7 +84,9 @@ class HeavyDecider(Decider):
         """
         if self.endpoint.suspended:
             return [self._suspended(row, trail) for row in rows]
-        decoded = self._decode_all(rows, trail) if batch else [self._decode_one(rows[0], trail)]
+        decoded = (
+            at_once(self._decode_all(rows, trail)) if batch else [self._decode_one(rows[0], trail)]
+        )
         arms = [
             self._guarded(row, trail, self._choose, f, c, row, trail)
             for row, (f, c) in zip(rows, decoded, strict=True)
@@ -110,7 +113,7 @@ class HeavyDecider(Decider):
         try:
             return step(*args)
         except AppError as error:
-            self._record_error(row, error, trail)
+            self.record_error(row, error, trail)
             raise
         except Exception as error:
             raise self._failed(row, error, trail) from error
@@ -130,14 +133,14 @@ class HeavyDecider(Decider):
             scored = await self._score(rows, decoded, arms, trail)
         except asyncio.CancelledError:
             gone = AbandonedError("the caller went away before the answer was ready")
-            self._record_error(rows[0], gone, trail)
+            self.record_error(rows[0], gone, trail)
             raise
         except BatchDeadlineError:
             late = DeadlineError(f"expected an answer within {self._limit_us(rows) // 1000} ms")
-            self._record_error(rows[0], late, trail)
+            self.record_error(rows[0], late, trail)
             raise late from None
         except AppError as error:
-            self._record_error(rows[0], error, trail)
+            self.record_error(rows[0], error, trail)
             raise
         except Exception as error:
             raise self._failed(rows[0], error, trail) from error

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from compiler.errors import AppError
+from router.batches import Batches
 from router.bodies import inflate
 from router.decide import Decider
 from router.desk import Desk, away
 from router.durability import HELD, Durability, Held
 from router.endpoint import Endpoint
 from router.errors import NotFoundError, ShedError
+from router.evidence import keeps_parts
 from router.head import Head
 from router.heavy import HeavyDecider
 from router.idempotency import Idempotency
@@ -370,7 +372,12 @@ def _refused(refusal: Refusal) -> ShedError:
 
 def decider_of(endpoint: Endpoint, desk: Desk) -> Decider:
     """What answers an endpoint: in one step when all its models are cheap."""
-    return Decider(endpoint, desk) if endpoint.inline else HeavyDecider(endpoint, desk)
+    if not endpoint.inline:
+        return HeavyDecider(endpoint, desk)
+    decider = Decider(endpoint, desk)
+    if keeps_parts(endpoint) and endpoint.policies.input == "strict":
+        decider.batches = Batches(decider, desk)
+    return decider
 
 
 def is_loopback(bind: str) -> bool:

@@ -13,7 +13,8 @@ from msgspec import Struct
 
 from compiler.errors import AppError, Problem, ProblemsError
 from router import errors
-from serving.audit.segment import RecordTooLarge, SpoolFull
+from serving.audit.room import SpoolFull
+from serving.audit.segment import RecordTooLarge
 from serving.batching.batcher import BatcherClosedError, QueueFullError
 from serving.batching.batcher import DeadlineError as BatchDeadlineError
 

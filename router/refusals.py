@@ -10,7 +10,7 @@ import msgspec
 
 from router.desk import Desk
 from serving.audit.record import SCHEMA_VERSION, EventRecord
-from serving.audit.segment import SpoolFull
+from serving.audit.room import SpoolFull
 
 STRANGER = "-"
 MAX_ENTRIES = 4096

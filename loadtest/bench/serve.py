@@ -15,6 +15,7 @@ from msgspec import Struct
 from loadtest.bench.measure import Requests, Result, Sample
 
 if TYPE_CHECKING:
+    from loadtest.bench.batches import Batches
     from loadtest.bench.credit import Node
     from loadtest.bench.node import Server
     from loadtest.bench.overload import Overload
@@ -27,7 +28,7 @@ CPU_BUDGETS_US = {OURS: 35.0, V2_JSON: 45.0, V2_BINARY: 35.0}
 RATE_FLOOR = 25_000.0
 FITTED_THERE = {"FastAPI + scikit-learn"}
 """Peers without the exported model: their last digits differ."""
-SECTIONS = ("load", "overload")
+SECTIONS = ("load", "batches", "overload")
 
 
 class ServeReport(Struct, frozen=True):
@@ -41,6 +42,7 @@ class ServeReport(Struct, frozen=True):
         one_core: server and client had to share a core, so the figures are of little use.
         overload: good answers beyond the knee.
         soak: memory under steady load.
+        batches: what a row of a thousand costs.
     """
 
     results: tuple[Result, ...]
@@ -52,6 +54,7 @@ class ServeReport(Struct, frozen=True):
     environment: Environment
     overload: Overload | None = None
     soak: Soak | None = None
+    batches: Batches | None = None
     format: str = "interlock/bench-serve/v2"
 
 
@@ -121,11 +124,13 @@ def measure(
     from loadtest.plan import Load, Plan
     from loadtest.processes import share_cores
     from loadtest.schedule import constant
+    from router.release.spec import Policies
 
     cores = share_cores()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="interlock-bench-")))
-        node = build_node(data, folder, progress=tell)
+        kept = Policies(stream_evidence="parts")  # of requests with many rows; one has a record
+        node = build_node(data, folder, policies=kept, progress=tell)
         tell("starting one router worker")
         field: list[tuple[Server, Requests]] = []
         ours = stack.enter_context(router(node, cores[0]))
@@ -168,24 +173,28 @@ def measure(
             combine([s for s in samples if s.server == server.name], server.rss_anon_mb())
             for server, _ in field
         )
-        beyond, watched = _extra(ours, node, only, soak_s, runs, seconds, cores[-1], tell)
+        many, beyond, watched = _extra(ours, node, only, soak_s, runs, seconds, cores[-1], tell)
         environment = read_environment(Plan((), (), Load(constant(1, 1))))
     return ServeReport(
         results, tuple(samples), client, connections, seconds, len(cores) < 2, environment,
-        beyond, watched,
+        beyond, watched, many,
     )  # fmt: skip
 
 
 def _extra(  # noqa: PLR0917 - one call, just above
     server: Server, node: Node, only: tuple[str, ...], soak_s: float | None, runs: int,
     seconds: float, cpu: int, tell: Any,
-) -> tuple[Overload | None, Soak | None]:  # fmt: skip
-    """More load than can be answered, and the same load for long."""
+) -> tuple[Batches | None, Overload | None, Soak | None]:  # fmt: skip
+    """Many rows at once, more load than can be answered, and the same load for long."""
+    from loadtest.bench.batches import batches
     from loadtest.bench.credit import ENDPOINT
     from loadtest.bench.overload import many_rows, overload
     from loadtest.bench.soak import soak
 
-    beyond, watched = None, None
+    many, beyond, watched = None, None, None
+    if "batches" in only:
+        tell("sending a thousand rows at once")
+        many = batches(server, node, runs=runs, seconds=seconds, cpu=cpu, tell=tell)
     if "overload" in only:
         tell("offering more than can be answered")
         beyond = overload(
@@ -196,13 +205,17 @@ def _extra(  # noqa: PLR0917 - one call, just above
         bearer = (("Authorization", f"Bearer {node.key}"),)
         online = Requests(f"/v1/predict/{ENDPOINT}", node.bodies, bearer)
         watched = soak(server, online, seconds=soak_s, cpu=cpu, tell=tell)
-    return beyond, watched
+    return many, beyond, watched
 
 
 def show(report: ServeReport) -> None:
     """The result as tables."""
     if report.results:
         show_load(report)
+    if report.batches is not None:
+        from loadtest.bench.batches import show_batches
+
+        show_batches(report.batches)
     if report.overload is not None:
         from loadtest.bench.overload import show_overload
 

@@ -224,8 +224,15 @@ def send(server: Server, node: Node, body: bytes, kind: str) -> float:
     return server.cpu_s() - before
 
 
-def bare_loop(node: Node, rows: int) -> Callable[[], None]:
-    """Only ``session.run``, in the shares in which the rules send the rows to the models."""
+def bare_loop(node: Node, rows: int, *, together: int = 0) -> Callable[[], None]:
+    """Only ``session.run``, in the shares in which the rules send the rows to the models.
+
+    Args:
+        node: whose rows and models.
+        rows: of one loop.
+        together: rows that share a run of each model; 0 has every model run on
+            :data:`RUN_ROWS` of its own at once.
+    """
     import numpy as np
     import pyarrow as pa
 
@@ -250,11 +257,17 @@ def bare_loop(node: Node, rows: int) -> Callable[[], None]:
         if len(mine):
             session = open_session(read_package(folder).files["model.onnx"])
             work.append((session, matrix[np.resize(mine, len(mine) * rows // len(known))]))
+    parts: list[list[tuple[Any, str, Any]]] = []
+    for session, matrix in work:
+        graph = session.get_inputs()[0].name
+        count = rows // together if together else -(-len(matrix) // RUN_ROWS)
+        parts.append([(session, graph, part) for part in np.array_split(matrix, count)])
+    # together as requests come: all models, then the next request
+    turns = list(zip(*parts, strict=True)) if together else parts
 
     def loop() -> None:
-        for session, matrix in work:
-            graph = session.get_inputs()[0].name
-            for at in range(0, len(matrix), RUN_ROWS):
-                session.run(["probabilities"], {graph: matrix[at : at + RUN_ROWS]})
+        for turn in turns:
+            for session, graph, matrix in turn:
+                session.run(["probabilities"], {graph: matrix})
 
     return loop

@@ -15,7 +15,8 @@ import msgspec
 from router.bulk.errors import BulkError
 from serving.audit.parts import About, note_part, store_part
 from serving.audit.record import SCHEMA_VERSION, EventRecord, encode_record, uuid7_source
-from serving.audit.segment import SegmentWriter, SpoolFull, spool_bytes
+from serving.audit.room import SpoolFull, spool_bytes
+from serving.audit.segment import SegmentWriter
 
 if TYPE_CHECKING:
     import pyarrow as pa

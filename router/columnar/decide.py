@@ -7,6 +7,7 @@ bit for bit, that of a single request with the same values.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,9 @@ from compiler.errors import AppError
 from compiler.models.values import Coded
 from compiler.rules.ast import SplitConsequent
 from compiler.rules.splits import assign_many
-from router.arms import Arm, Split
+from router.arms import Arm, Split, unknown_rule
 from router.columnar.inputs import SPLIT, SUBJECT, Inputs, column_name, read_inputs
-from router.columnar.tables import given, id_words, label_and_value, named, random_ids
-from router.decide import unknown_rule
+from router.columnar.tables import Names, given, id_words, label_and_value, random_ids
 from router.errors import ShedError
 from serving.outputs import outputs_json
 from serving.scatter import Answers
@@ -56,8 +56,18 @@ class Decisions(Struct, frozen=True):
     tally: Tally
 
 
-class _Made(Struct, frozen=True):
-    """What the steps found, by row: see :class:`ColumnarEndpoint`."""
+class Made(Struct, frozen=True):
+    """What an endpoint decided about a batch, by row.
+
+    Attributes:
+        inputs: what was read.
+        arms: shape (rows,), numbers of :attr:`ColumnarEndpoint.arms`.
+        open_rows: shape (rows,), rows without an error.
+        answers: of the models.
+        outcomes: shape (rows,), outcomes of the decision table; the last one stands for none.
+        failed: problems of rows that fitted the schema.
+        spent_ns: time in each model.
+    """
 
     inputs: Inputs
     arms: NDArray[np.intp]
@@ -65,10 +75,23 @@ class _Made(Struct, frozen=True):
     answers: Answers
     outcomes: NDArray[np.int16]
     failed: dict[int, AppError]
+    spent_ns: Mapping[str, int]
+
+    @property
+    def whole(self) -> bool:
+        """Whether no row has an error."""
+        return bool(self.open_rows.all())
 
 
 class ColumnarEndpoint:
     """One endpoint over columns; may be called from several threads.
+
+    Attributes:
+        endpoint: its release.
+        arms: everything that its leaves lead to, the arms of splits one by one.
+        rejects: shape (arms,), those that decide without a model.
+        decisions: of the decision table, one for none, and that of a reject.
+        decision_rules: rules of these.
 
     Args:
         endpoint: its release.
@@ -79,16 +102,25 @@ class ColumnarEndpoint:
         self.endpoint = endpoint
         self._subject_ref = subject_ref
         self._lenient = endpoint.policies.input == "lenient"
-        self._arms: list[Arm] = []
+        self.arms: list[Arm] = []
         self._first: list[int] = []
         for leaf in endpoint.arms:
-            self._first.append(len(self._arms))
-            self._arms += [leaf] if isinstance(leaf, Arm) else leaf.arms
+            self._first.append(len(self.arms))
+            self.arms += [leaf] if isinstance(leaf, Arm) else leaf.arms
         self._by_model: dict[str, NDArray[np.intp]] = {}
         for name in endpoint.models:
-            found = [place for place, arm in enumerate(self._arms) if arm.model == name]
+            found = [place for place, arm in enumerate(self.arms) if arm.model == name]
             self._by_model[name] = np.asarray(found, np.intp)
-        self._rejects = np.asarray([arm.model is None for arm in self._arms], bool)
+        self.rejects = np.asarray([arm.model is None for arm in self.arms], bool)
+        self._some_reject = bool(self.rejects.any())
+        decided = endpoint.decided
+        self.decisions = (*(each.decision for each in decided), "reject")
+        self.decision_rules = (*(each.rule for each in decided), None)
+        self._rules = Names([arm.rule for arm in self.arms])
+        self._models = Names([arm.model for arm in self.arms])
+        self._packages = Names([arm.package for arm in self.arms])
+        self._words, self._word_rules = Names(self.decisions), Names(self.decision_rules)
+        self._versions = np.asarray([arm.version or 0 for arm in self.arms], np.int32)
 
     def decide(
         self, batch: pa.RecordBatch, *, first_row: int, now_us: int, ids: Any = None
@@ -101,6 +133,21 @@ class ColumnarEndpoint:
             first_row: number of the first row.
             now_us: time that rules see as now, microseconds since the epoch.
             ids: of the decisions, bytes of shape (rows, 16); random UUIDs without them.
+
+        Raises:
+            ShedError: the endpoint is suspended.
+        """
+        made = self.settle(batch, now_us)
+        evidence = self.evidence(batch, made, first_row=first_row, ids=ids)
+        tally = self.tally(made)
+        routes: dict[str, int] = {}
+        for arm, _, count in tally:
+            routes[arm.model or ""] = routes.get(arm.model or "", 0) + count
+        errors = int((~made.open_rows).sum())
+        return Decisions(_result(evidence, made), evidence, errors, routes, made.failed, tally)
+
+    def settle(self, batch: pa.RecordBatch, now_us: int) -> Made:
+        """Decide about every row, without tables of it; arguments as of :meth:`decide`.
 
         Raises:
             ShedError: the endpoint is suspended.
@@ -121,18 +168,20 @@ class ColumnarEndpoint:
         ) & ~stopped
         arms = self._arms_of(leaves, batch)
         answers = Answers.empty(endpoint.content.output, inputs.rows)
+        spent_ns = {}
         for name, members in self._by_model.items():
             chosen = np.isin(arms, members) if len(members) != 1 else arms == members[0]
             rows = np.flatnonzero(chosen & open_rows)
             if len(rows):
+                started = time.perf_counter_ns()
                 answers.score(endpoint.models[name], inputs.model, rows)
+                spent_ns[name] = time.perf_counter_ns() - started
         failed |= answers.errors
         outcomes = self._outcomes(inputs, answers, now_us, failed)
         for row, error in failed.items():
             problems[row] = f"{error.code}: {error.message}"
             open_rows[row] = False
-        made = _Made(inputs, arms, open_rows, answers, outcomes, failed)
-        return self._tables(batch, first_row, ids, made)
+        return Made(inputs, arms, open_rows, answers, outcomes, failed, spent_ns)
 
     @staticmethod
     def _stop(
@@ -197,92 +246,58 @@ class ColumnarEndpoint:
             answers.answered[stopped] = False
         return np.where(answers.answered & (found >= 0), found, none).astype(np.int16)
 
-    def _tables(self, batch: pa.RecordBatch, first_row: int, ids: Any, made: _Made) -> Decisions:
-        """Answers and evidence."""
+    def evidence(
+        self, batch: pa.RecordBatch, made: Made, *, first_row: int = 0, ids: Any = None
+    ) -> pa.RecordBatch:
+        """What a columnar part keeps of a batch; arguments as of :meth:`decide`."""
         import pyarrow as pa
 
-        inputs, arms, open_rows = made.inputs, made.arms, made.open_rows
-        answers, outcomes = made.answers, made.outcomes
-        rows, endpoint = inputs.rows, self.endpoint
-        whole = bool(open_rows.all())
-        mask = None if whole else ~open_rows
-        picked = pa.array(arms.astype(np.int32), mask=mask)
-        rule = named([arm.rule for arm in self._arms], picked)
-        model = named([arm.model for arm in self._arms], picked)
-        package = named([arm.package for arm in self._arms], picked)
-        version = pa.array([arm.version for arm in self._arms], pa.int32()).take(picked)
-        decision, decision_rule = self._decisions(arms, outcomes, mask)
-        outputs = outputs_json(answers, endpoint.content.output)
-        errors = pa.nulls(rows, pa.string()) if whole else pa.array(inputs.problems, pa.string())
+        rows, endpoint, whole = made.inputs.rows, self.endpoint, made.whole
+        mask = None if whole else ~made.open_rows
+        arms, outcomes = made.arms, self.outcomes(made)
+        unversioned = mask
+        if self._some_reject:
+            rejected = self.rejects.take(arms)
+            unversioned = rejected if mask is None else mask | rejected
         raw = random_ids(rows) if ids is None else np.ascontiguousarray(ids, np.uint8)
         if raw.shape != (rows, 16):
             raise ValueError(f"expected ids of shape ({rows}, 16), got {raw.shape}")
-        label, value = label_and_value(answers)
-        result = pa.record_batch(
-            {
-                "row": np.arange(first_row, first_row + rows),
-                "id": id_words(raw),
-                "rule": rule.dictionary_decode(),
-                "model": model.dictionary_decode(),
-                "version": version.cast(pa.int64()),
-                "decision": decision.dictionary_decode(),
-                "label": label.dictionary_decode(),
-                "value": value,
-                "outputs": outputs,
-                "error": errors,
-            }
-        )
         kept = {
-            "row": result.column("row"),
+            "row": np.arange(first_row, first_row + rows),
             "id": pa.FixedSizeBinaryArray.from_buffers(
                 pa.binary(16), rows, [None, pa.py_buffer(raw)]
             ),
-            "rule": rule,
-            "model": model,
-            "version": version,
-            "package_digest": package,
-            "decision": decision,
-            "decision_rule": decision_rule,
-            "status": self._status(open_rows, answers),
-            "outputs": outputs,
+            "rule": self._rules.column(arms, mask),
+            "model": self._models.column(arms, mask),
+            "version": pa.array(self._versions.take(arms), mask=unversioned),
+            "package_digest": self._packages.column(arms, mask),
+            "decision": self._words.column(outcomes, mask),
+            "decision_rule": self._word_rules.column(outcomes, mask),
+            "status": self._status(made.open_rows, made.answers),
+            "outputs": outputs_json(made.answers, endpoint.content.output),
         }
         if not whole:
-            kept["error"] = errors
+            kept["error"] = pa.array(made.inputs.problems, pa.string())
         kept |= given(batch, endpoint.content.features, self._subject_ref)
-        tally = self._tally(arms[open_rows], outcomes[open_rows])
-        routes: dict[str, int] = {}
-        for arm, _, count in tally:
-            routes[arm.model or ""] = routes.get(arm.model or "", 0) + count
-        return Decisions(
-            result,
-            pa.record_batch(kept),
-            0 if whole else int((~open_rows).sum()),
-            routes,
-            made.failed,
-            tally,
-        )
+        return pa.record_batch(kept)
 
-    def _tally(self, arms: NDArray[np.intp], outcomes: NDArray[np.int16]) -> Tally:
+    def tally(self, made: Made) -> Tally:
         """How often each arm had each outcome."""
         width = len(self.endpoint.decided)
-        counts = np.bincount(arms * width + outcomes, minlength=len(self._arms) * width)
+        pairs = made.arms * width + made.outcomes
+        if not made.whole:
+            pairs = pairs[made.open_rows]
+        counts = np.bincount(pairs, minlength=len(self.arms) * width)
         return tuple(
-            (self._arms[place // width], place % width, int(counts[place]))
+            (self.arms[place // width], place % width, int(counts[place]))
             for place in np.flatnonzero(counts).tolist()
         )
 
-    def _decisions(
-        self, arms: NDArray[np.intp], outcomes: NDArray[np.int16], mask: Any
-    ) -> tuple[Any, Any]:
-        """Decision and its rule; a reject decides without a table."""
-        import pyarrow as pa
-
-        decided = self.endpoint.decided
-        words = [each.decision for each in decided] + ["reject"]
-        rules = [each.rule for each in decided] + [None]
-        chosen = np.where(self._rejects[arms], len(decided), outcomes)
-        picked = pa.array(chosen.astype(np.int32), mask=mask)
-        return named(words, picked), named(rules, picked)
+    def outcomes(self, made: Made) -> NDArray[np.intp]:
+        """Numbers of :attr:`decisions` by row; a reject decides without a table."""
+        if not self._some_reject:
+            return made.outcomes.astype(np.intp)
+        return np.where(self.rejects.take(made.arms), len(self.decisions) - 1, made.outcomes)
 
     @staticmethod
     def _status(open_rows: NDArray[np.bool_], answers: Answers) -> NDArray[np.int16]:
@@ -291,6 +306,30 @@ class ColumnarEndpoint:
             if error.code.startswith("model."):
                 found[row] = FAILED
         return found
+
+
+def _result(evidence: pa.RecordBatch, made: Made) -> pa.RecordBatch:
+    """The answers of a stream, out of what is kept of them."""
+    import pyarrow as pa
+
+    label, value = label_and_value(made.answers)
+    kept = evidence.column
+    ids = np.frombuffer(kept("id").buffers()[1], np.uint8).reshape(-1, 16)
+    whole = "error" not in evidence.schema.names
+    return pa.record_batch(
+        {
+            "row": kept("row"),
+            "id": id_words(ids),
+            "rule": kept("rule").dictionary_decode(),
+            "model": kept("model").dictionary_decode(),
+            "version": kept("version").cast(pa.int64()),
+            "decision": kept("decision").dictionary_decode(),
+            "label": label.dictionary_decode(),
+            "value": value,
+            "outputs": kept("outputs"),
+            "error": pa.nulls(len(ids), pa.string()) if whole else kept("error"),
+        }
+    )
 
 
 def _output_columns(answers: Answers) -> dict[str, Any]:

@@ -140,7 +140,8 @@ def _words(array: pa.Array, feature: Feature) -> tuple[Any, Any, NDArray[np.bool
         return _missing(array, feature)
     if not pa.types.is_dictionary(array.type):
         array = array.dictionary_encode()
-    codes = array.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.intp, copy=False)
+    indices = array.indices.fill_null(-1) if array.indices.null_count else array.indices
+    codes = indices.to_numpy(zero_copy_only=False).astype(np.intp, copy=False)
     words = array.dictionary.to_pylist()
     if None in words:
         places = np.asarray([*(-1 if w is None else at for at, w in enumerate(words)), -1])

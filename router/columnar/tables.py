@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,14 +20,39 @@ if TYPE_CHECKING:
     from serving.scatter import Answers
 
 
-def named(words: list[str | None], picked: Any) -> Any:
-    """A dictionary array of some words by their numbers; a word that is None is null."""
-    import pyarrow as pa
+class Names:
+    """Words by number, as dictionary columns; the words are put into Arrow once.
 
-    known = list(dict.fromkeys(word for word in words if word is not None))
-    places = pa.array([None if w is None else known.index(w) for w in words], pa.int32())
-    indices = places.take(picked) if known else pa.nulls(len(picked), pa.int32())
-    return pa.DictionaryArray.from_arrays(indices, pa.array(known or [""], pa.string()))
+    Args:
+        words: by number; None is null.
+    """
+
+    def __init__(self, words: Sequence[str | None]) -> None:
+        known = list(dict.fromkeys(word for word in words if word is not None))
+        self._known = known or [""]
+        numbers = [-1 if word is None else known.index(word) for word in words]
+        self._places = np.asarray(numbers, np.int32)
+        self._some = None in words
+
+    @cached_property
+    def _dictionary(self) -> Any:
+        import pyarrow as pa
+
+        return pa.array(self._known, pa.string())
+
+    def column(self, numbers: NDArray[np.intp], mask: NDArray[np.bool_] | None) -> Any:
+        """The words of some numbers.
+
+        Args:
+            numbers: shape (rows,).
+            mask: shape (rows,), rows that are null; None for none.
+        """
+        import pyarrow as pa
+
+        places = self._places.take(numbers)
+        if self._some:
+            mask = places < 0 if mask is None else mask | (places < 0)
+        return pa.DictionaryArray.from_arrays(pa.array(places, mask=mask), self._dictionary)
 
 
 def label_and_value(answers: Answers) -> tuple[Any, Any]:

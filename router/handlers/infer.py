@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
+from router.batches import Batches, Call
+from router.decide import Decider
+from router.endpoint import Endpoint
 from router.head import Head
-from router.heavy import HeavyDecider
+from router.heavy import HeavyDecider, Work
 from router.later import Later
 from router.plane import Answer, Plane, Soon
 from router.problem import Reply
 from router.settled import Settled
-from router.wire.v2 import read_rows, split_body
+from router.turns import TURN_ROWS
+from router.wire.native import Row
+from router.wire.v2 import read_rows, shared_row, split_body
 from router.wire.v2_answer import choose_outputs, encode_answer
 
 OCTETS = b"application/octet-stream"
@@ -32,29 +38,53 @@ def infer(plane: Plane, head: Head, body: bytes) -> Soon:
     if known is not None and not isinstance(decider, HeavyDecider):
         row, frame = known
         return _reply(*frame.write(decider.one(row, trail)))
-    call, tail = split_body(body, head.json_bytes, endpoint.v2)
-    chosen = choose_outputs(call, endpoint.v2)
-    rows = read_rows(call, tail, endpoint.v2, endpoint.policies.max_rows)
-    if call.id:
-        for row in rows:
-            row.id = str(call.id)
+    request, tail = split_body(body, head.json_bytes, endpoint.v2)
+    chosen = choose_outputs(request, endpoint.v2)
+    call = Call(request, tail, chosen, shared_row(request.parameters), trail)
+    if decider.batches is not None and decider.batches.takes(call):
+        return Later(partial(_by_columns, decider, decider.batches, call))
+    rows = _rows(endpoint, call)
     if len(rows) == 1 and known is None:
-        endpoint.known.learn(body, head.json_bytes, call, rows[0])
+        endpoint.known.learn(body, head.json_bytes, request, rows[0])
+    if isinstance(decider, HeavyDecider):
+        found = decider.begin(rows, trail, batch=len(rows) > 1)
+        if isinstance(found, list):
+            return _write(endpoint, call, found)
+        return Later(partial(_scored, endpoint, call, found))
+    if len(rows) == 1:
+        return _write(endpoint, call, [decider.one(rows[0], trail)])
+    if len(rows) > TURN_ROWS:
+        return Later(partial(_in_turns, decider, call, rows))
+    return _write(endpoint, call, decider.many(rows, trail))
 
-    def write(settled: list[Settled]) -> Answer:
-        return _reply(*encode_answer(call, endpoint.content, chosen, settled))
 
-    if not isinstance(decider, HeavyDecider):
-        single = len(rows) == 1
-        return write([decider.one(rows[0], trail)] if single else decider.many(rows, trail))
-    found = decider.begin(rows, trail, batch=len(rows) > 1)
-    if isinstance(found, list):
-        return write(found)
+async def _by_columns(decider: Decider, batches: Batches, call: Call) -> Answer:
+    answer = await batches.answer(call)
+    if answer is not None:
+        return _reply(*answer)
+    return await _in_turns(decider, call, _rows(decider.endpoint, call))
 
-    async def work() -> Answer:
-        return write(await found())
 
-    return Later(work)
+async def _in_turns(decider: Decider, call: Call, rows: list[Row]) -> Answer:
+    return _write(decider.endpoint, call, await decider.many_in_turns(rows, call.trail))
+
+
+async def _scored(endpoint: Endpoint, call: Call, work: Work) -> Answer:
+    return _write(endpoint, call, await work())
+
+
+def _rows(endpoint: Endpoint, call: Call) -> list[Row]:
+    """The rows of a request, one by one."""
+    request = call.request
+    rows = read_rows(request, call.tail, endpoint.v2, endpoint.policies.max_rows, call.shared)
+    if request.id:
+        for row in rows:
+            row.id = str(request.id)
+    return rows
+
+
+def _write(endpoint: Endpoint, call: Call, settled: list[Settled]) -> Answer:
+    return _reply(*encode_answer(call.request, endpoint.content, call.chosen, settled))
 
 
 def _reply(answer: bytes, json_bytes: int | None) -> Answer:

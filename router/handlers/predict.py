@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import msgspec
 
@@ -13,6 +14,7 @@ from router.heavy import HeavyDecider
 from router.later import Later
 from router.plane import Answer, Plane, Soon
 from router.settled import Settled, Trail
+from router.turns import TURN_ROWS
 from router.wire.native import Row, decode_row, decode_rows
 
 _perf = time.perf_counter_ns
@@ -36,11 +38,17 @@ def predict(plane: Plane, head: Head, body: bytes) -> Soon:
         if isinstance(found, list):
             if isinstance(decider, HeavyDecider):
                 return _heavy(decider, found, trail, batch=True)
+            if len(found) > TURN_ROWS:
+                return Later(partial(_in_turns, decider, found, trail))
             return _answer_many(decider, found, decider.many(found, trail))
         row = found
     if isinstance(decider, HeavyDecider):
         return _heavy(decider, [row], trail, batch=False)
     return native_answer(row, decider.one(row, trail))
+
+
+async def _in_turns(decider: Decider, rows: list[Row], trail: Trail) -> Answer:
+    return _answer_many(decider, rows, await decider.many_in_turns(rows, trail))
 
 
 def _answer_many(decider: Decider, rows: list[Row], settled: list[Settled]) -> bytes:

@@ -49,8 +49,9 @@ class Policies(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tr
     adverse_decisions: tuple[str, ...] = ("decline", "reject")
     """Decisions that are explained near-line without being asked for."""
     stream_evidence: Literal["records", "parts"] = "records"
-    """What a stream leaves: a record per row, or a columnar part per few thousand rows. Rows of
-    parts are found by subject; they are not explained near-line."""
+    """What streams, and requests of many rows by the Open Inference Protocol, leave: a record per
+    row, or a columnar part per few thousand rows or request. Rows of parts are found by subject;
+    they are not explained near-line."""
     spool_full: Literal["shed", "drop_new"] = "shed"
     timeout_ms: int = 1000
     max_rows: int = 10_000

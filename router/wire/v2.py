@@ -117,13 +117,14 @@ def _raw_request(body: bytes, plan: V2Plan) -> InferRequest:
     )
 
 
-def read_rows(call: InferRequest, tail: bytes, plan: V2Plan, max_rows: int) -> list[Row]:
+def read_rows(
+    call: InferRequest, tail: bytes, plan: V2Plan, max_rows: int, shared: Row
+) -> list[Row]:
     """The rows of a request, as the native API would have received them.
 
     Raises:
         BodyError: tensors that are not the endpoint's, or not of one batch size.
     """
-    shared = shared_row(call.parameters)
     row = single_row(call.inputs, tail, plan.columns, shared)
     if row is not None:
         return [row]
@@ -191,8 +192,8 @@ def _columns(
         if tensor.name in columns or (tensor.name == SUBJECT and subjects):
             raise BodyError("an input comes twice", at=f"inputs.{tensor.name}")
         if column is not None:
-            _check_column(tensor, column)
-            columns[tensor.name] = _read(values, column)
+            check_column(tensor, column)
+            columns[tensor.name] = integral_values(values) if column.integral else values
         elif tensor.name == SUBJECT and tensor.datatype == "BYTES":
             subjects = [_word(value, f"inputs.{SUBJECT}") for value in values]
         else:
@@ -220,7 +221,12 @@ def _values(tensor: InputTensor, tail: bytes, at: int) -> tuple[list[Any], int]:
     return from_raw(tensor.name, tensor.shape, tensor.datatype, raw), at + size
 
 
-def _check_column(tensor: InputTensor, column: Column) -> None:
+def check_column(tensor: InputTensor, column: Column) -> None:
+    """Refuse a tensor that is not what the endpoint says of this feature.
+
+    Raises:
+        BodyError: another datatype or another shape.
+    """
     if tensor.datatype not in column.accepted:
         raise BodyError(
             f"expected {column.datatype}, got {tensor.datatype}",
@@ -233,10 +239,8 @@ def _check_column(tensor: InputTensor, column: Column) -> None:
         )
 
 
-def _read(values: list[Any], column: Column) -> list[Any]:
-    """Floats without a fraction are integers where the feature is one."""
-    if not column.integral:
-        return values
+def integral_values(values: list[Any]) -> list[Any]:
+    """Values of an integer feature: floats without a fraction are integers."""
     return [
         int(value) if isinstance(value, float) and value.is_integer() else value for value in values
     ]
@@ -260,4 +264,5 @@ def _spread(
         )
     element_count(tensor.name, tensor.shape, tensor.datatype)
     for place, column in enumerate(plan.matrix):
-        columns[column.name] = _read(values[place::width], column)
+        own = values[place::width]
+        columns[column.name] = integral_values(own) if column.integral else own

@@ -88,27 +88,44 @@ def encode_general(
     settled: Sequence[Settled],
 ) -> tuple[bytes, int | None]:
     """An answer of any number of rows."""
+
+    def values(tensor: OutputTensor, binary: bool) -> Any:
+        read = _reader(tensor)
+        found = [value for each in settled for value in read(each)]
+        return to_raw(tensor.datatype, found) if binary else found
+
+    return put_together(call, content, chosen, len(settled), values, _facts(settled, content))
+
+
+def put_together(  # noqa: PLR0917 - the parts of an answer
+    call: InferRequest,
+    content: ReleaseContent,
+    chosen: Chosen,
+    rows: int,
+    values: Callable[[OutputTensor, bool], Any],
+    facts: Parameters,
+) -> tuple[bytes, int | None]:
+    """An answer out of its outputs.
+
+    Args:
+        call: what was asked.
+        content: release that answers.
+        chosen: outputs to give.
+        rows: their batch size.
+        values: of an output: bytes where it is binary, else what becomes a JSON list.
+        facts: parameters of the answer.
+    """
     outputs, tails = [], []
     for tensor, binary in chosen:
-        read = _reader(tensor)
-        values = [value for each in settled for value in read(each)]
-        shape = [len(settled), *tensor.sizes]
+        found = values(tensor, binary)
+        shape = [rows, *tensor.sizes]
         if binary:
-            raw = to_raw(tensor.datatype, values)
-            tails.append(raw)
-            outputs.append(
-                InferOutput(tensor.name, tensor.datatype, shape, UNSET, {BINARY_SIZE: len(raw)})
-            )
+            tails.append(found)
+            said: Parameters = {BINARY_SIZE: len(found)}
+            outputs.append(InferOutput(tensor.name, tensor.datatype, shape, UNSET, said))
         else:
-            outputs.append(InferOutput(tensor.name, tensor.datatype, shape, values))
-    answer = InferResponse(
-        content.endpoint,
-        str(content.number),
-        outputs,
-        call.id,
-        _facts(settled, content),
-    )
-    encoded = _encode(answer)
+            outputs.append(InferOutput(tensor.name, tensor.datatype, shape, found))
+    encoded = _encode(InferResponse(content.endpoint, str(content.number), outputs, call.id, facts))
     if not any(binary for _, binary in chosen):
         return encoded, None
     return b"".join((encoded, *tails)), len(encoded)
@@ -214,9 +231,14 @@ def _fixed_facts(*values: str | int | None) -> bytes:
 _FACTS = ("rule", "model", "version", "variant", "decision", "decision_rule", "reason")
 
 
+def batch_facts(content: ReleaseContent) -> Parameters:
+    """Parameters of any answer."""
+    return {"durability": content.policies.durability}
+
+
 def _facts(settled: Sequence[Settled], content: ReleaseContent) -> Parameters:
     """What routed a single row, flat; for a batch ask for the outputs of these names."""
-    facts: Parameters = {"durability": content.policies.durability}
+    facts = batch_facts(content)
     if len(settled) == 1:
         record_id, arm, _, _, decision, decision_rule, _ = settled[0]
         given = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from serving.audit.segment import spool_bytes
+from serving.audit.room import spool_bytes
 from serving.audit.status import read_status
 from serving.audit.tail import list_segments
 

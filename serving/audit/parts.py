@@ -24,7 +24,8 @@ from msgspec import Struct
 
 from compiler.errors import AppError
 from serving.audit.record import SCHEMA_VERSION, AuditRecord, encode_record
-from serving.audit.segment import SegmentWriter, SpoolFull
+from serving.audit.room import SpoolFull
+from serving.audit.segment import SegmentWriter
 from serving.files import file_digest
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ COLUMN_TYPES: Mapping[str, tuple[str, ...]] = {
 }
 """Columns of a part besides inputs, with the Arrow types each may have."""
 REQUIRED = ("row", "rule")
+BUFFER_BYTES = 1 << 18
 BITS_PER_SUBJECT = 10
 HASHES = 7
 """Seven hashes into ten bits a subject: one part in a hundred is read in vain."""
@@ -80,7 +82,8 @@ class About(Struct, frozen=True):
         decided_ns: wall clock when the last one was decided.
         durability: level of the answers.
         retention_class: fixed in the release.
-        request_id: of the job or the stream.
+        request_id: of the job, the stream or the request.
+        traceparent: of the request.
     """
 
     endpoint: str
@@ -91,6 +94,7 @@ class About(Struct, frozen=True):
     durability: str = "process"
     retention_class: str = "default"
     request_id: str | None = None
+    traceparent: str | None = None
 
 
 class Summary(Struct, frozen=True, omit_defaults=True):
@@ -167,11 +171,11 @@ def store_part(spool: SegmentWriter, rows: pa.Table) -> Stored:
         SpoolFull: no room for the file.
     """
     check_table(rows)
+    spool.room.take(rows.nbytes)
     draft = spool.folder / f".{spool.boot}-{spool.worker}-{os.urandom(6).hex()}{DRAFT}"
     try:
         write_table(rows, draft)
         size = draft.stat().st_size
-        spool.need_room()  # the draft is in the folder already and counted there
         digest = file_digest(draft)
         summary = Summary(
             digest, rows.num_rows, size, rows.column("row")[0].as_py(), subject_filter(rows)
@@ -199,7 +203,7 @@ def note_part(
         about.release, "", (), None, None, None, about.key_id, about.request_id, None, None, None,
         None, summary.part, 200, about.durability, about.retention_class,
         msgspec.json.encode(summary), None, (), stored.counts, None,
-        (about.decided_ns - about.received_ns) // 1000, 0, rows=summary.rows,
+        (about.decided_ns - about.received_ns) // 1000, 0, about.traceparent, rows=summary.rows,
     )  # fmt: skip
     return Kept(record_id, spool.append(encode_record(record)), summary)
 
@@ -234,7 +238,9 @@ def write_table(rows: pa.Table, path: Path) -> None:
     import pyarrow as pa
 
     plain = rows.replace_schema_metadata(None).combine_chunks()
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, plain.schema) as writer:
+    # through a buffer: every column would be two small writes
+    output = pa.output_stream(str(path), compression=None, buffer_size=BUFFER_BYTES)
+    with output as file, pa.ipc.new_file(file, plain.schema) as writer:
         writer.write_table(plain)
 
 

@@ -38,6 +38,7 @@ from serving.audit.frame import (
 )
 from serving.audit.mapped import Segment, release
 from serving.audit.prefault import prefault
+from serving.audit.room import Room, SpoolFull, spool_bytes
 from serving.files import sync_folder
 from serving.priority import give_way
 
@@ -48,28 +49,10 @@ RETRY_S = 0.1
 """Pause before the helper looks again whether a full spool has room."""
 
 
-class SpoolFull(AppError):  # noqa: N818 - the word used in problem codes and policies
-    """The spool has no room for another record."""
-
-    code = "audit.full"
-
-
 class RecordTooLarge(AppError):  # noqa: N818 - names the record, not the reaction
     """The record does not fit a segment."""
 
     code = "audit.record_too_large"
-
-
-def spool_bytes(folder: Path) -> int:
-    """Bytes that the segments of a node occupy."""
-    total = 0
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            try:
-                total += entry.stat().st_size
-            except FileNotFoundError:  # the shipper deletes while we look
-                continue
-    return total
 
 
 class SegmentWriter:
@@ -101,6 +84,7 @@ class SegmentWriter:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.node = node
         self.worker = worker
+        self.room = Room(self.folder, spool_limit_bytes)
         self.boot = secrets.token_hex(8)
         self.last_seq = 0
         self.dropped = 0
@@ -163,20 +147,6 @@ class SegmentWriter:
     def _start(self, word: int, seq: int) -> int:
         """Start value of the CRC when the sequence has more than 32 bits."""
         return (word ^ seq ^ seq >> 32 ^ self._salt) & 0xFFFF_FFFF
-
-    def need_room(self) -> None:
-        """Check that the folder, with whatever else was put there, is within its limit.
-
-        Raises:
-            SpoolFull: it is not.
-        """
-        used = spool_bytes(self.folder)
-        if used > self._spool_limit_bytes:
-            raise SpoolFull(
-                f"the spool holds {used} of {self._spool_limit_bytes} bytes",
-                at=str(self.folder),
-                hint="bring the database back or give the spool more room",
-            )
 
     def append_event(self, payload: bytes) -> int:
         """Keep a linked event; like :meth:`append`."""

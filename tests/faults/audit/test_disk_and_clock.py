@@ -18,7 +18,8 @@ DAY_NS = 24 * HOUR_NS
 FULL = """
 import resource, sys
 from pathlib import Path
-from serving.audit.segment import SegmentWriter, SpoolFull
+from serving.audit.room import SpoolFull
+from serving.audit.segment import SegmentWriter
 from tests.spool import Source
 source = Source(Path(sys.argv[1]))
 writer = source.writer(segment_bytes=16384)

@@ -27,7 +27,7 @@ from serving.audit.parts import (
     rows_of,
     subject_filter,
 )
-from serving.audit.segment import SpoolFull
+from serving.audit.room import SpoolFull
 from serving.blobs import BlobStore
 from tests.spool import drain, fetch
 

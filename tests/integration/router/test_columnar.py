@@ -14,9 +14,9 @@ import pyarrow as pa
 import pytest
 
 from compiler.errors import AppError
+from router.arms import choose_arm
 from router.columnar.decide import ColumnarEndpoint
 from router.columnar.tables import id_words
-from router.decide import choose_arm
 from router.release.build import assemble
 from router.release.spec import Policies
 from router.wire.native import Row

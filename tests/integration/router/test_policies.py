@@ -24,7 +24,8 @@ from router.wire.native import decode_row
 from serving.audit.frame import RECORD
 from serving.audit.record import AuditRecord, decode_record
 from serving.audit.recover import SegmentReader
-from serving.audit.segment import SegmentWriter, SpoolFull
+from serving.audit.room import SpoolFull
+from serving.audit.segment import SegmentWriter
 from serving.engine import Engine
 from tests import router_world as world
 

@@ -13,7 +13,7 @@ from router.head import read_head
 from router.release.spec import ReleaseContent
 from router.wire.csv_rows import CsvReader, split_line
 from router.wire.native import decode_rows
-from router.wire.v2 import decode_request, read_rows, split_body
+from router.wire.v2 import decode_request, read_rows, shared_row, split_body
 from router.wire.v2_shapes import V2Plan, v2_plan
 
 CONTENT = ReleaseContent(
@@ -77,7 +77,7 @@ def test_any_tensors_are_rows_or_a_problem(call: dict, tail: bytes, plan: V2Plan
 
     def read() -> None:
         found, rest = split_body(raw + tail, len(raw), plan)
-        rows.extend(read_rows(found, rest, plan, 100))
+        rows.extend(read_rows(found, rest, plan, 100, shared_row(found.parameters)))
 
     assert code_of(read).startswith("body.")
     for row in rows:

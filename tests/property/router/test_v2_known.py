@@ -87,7 +87,7 @@ def general(request: Request) -> Any:
     try:
         call, tail = v2.split_body(body, size, PLAN)
         chosen = choose_outputs(call, PLAN)
-        rows = v2.read_rows(call, tail, PLAN, 100)
+        rows = v2.read_rows(call, tail, PLAN, 100, v2.shared_row(call.parameters))
     except AppError as error:
         return error.code
     if len(rows) != 1:

@@ -8,7 +8,8 @@ import pytest
 from serving.audit import segment as segment_module
 from serving.audit.frame import GAP, GAP_BODY, RECORD, SEAL
 from serving.audit.recover import SegmentReader, scan
-from serving.audit.segment import RecordTooLarge, SegmentWriter, SpoolFull
+from serving.audit.room import SpoolFull
+from serving.audit.segment import RecordTooLarge, SegmentWriter
 
 SMALL = 16 * 1024
 
