@@ -11,25 +11,23 @@ import asyncio
 import time
 from bisect import bisect_left
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from msgspec import UNSET, Struct
+from msgspec import Struct
 
 from router.columnar.decide import ColumnarEndpoint, Tally
 from router.columnar.lines import requests_of
 from router.columnar.tables import random_ids
 from router.errors import AbandonedError, DeadlineError
 from router.settled import Trail, uuid_text
+from router.turns import aside, beside
 from router.wire.native import Row
 from router.wire.v2_batch import Block, encode_batch
 from router.wire.v2_columns import read_columns, row_count
 from serving.audit.parts import About, Stored, note_part, store_part
 from serving.audit.room import SpoolFull
 from serving.audit.segment import SegmentWriter
-from serving.priority import give_way
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -64,6 +62,11 @@ class Call(Struct, frozen=True):
     shared: Row
     trail: Trail
 
+    @property
+    def request_id(self) -> str | None:
+        """The caller's own id."""
+        return str(self.request.id) if self.request.id else None
+
 
 class Decided(Struct, frozen=True):
     """An answer whose evidence is in the spool but for its record."""
@@ -72,12 +75,6 @@ class Decided(Struct, frozen=True):
     stored: Stored
     rows: int
     tally: tuple[tuple[Tally, Mapping[str, int]], ...]
-
-
-@cache
-def _executor() -> ThreadPoolExecutor:
-    """The thread of this worker's batches."""
-    return ThreadPoolExecutor(1, "batches", initializer=give_way)
 
 
 class Batches:
@@ -94,7 +91,7 @@ class Batches:
         self._desk = desk
         self._function = ColumnarEndpoint(self._endpoint, subject_ref=desk.subject_ref)
         self._meter = desk.meter(self._endpoint)
-        _executor().submit(import_module, "pyarrow")  # now, and not within the first answer
+        beside().submit(import_module, "pyarrow")  # now, and not within the first answer
 
     def takes(self, call: Call) -> bool:
         """Whether a request is one of many rows that leave a part."""
@@ -114,11 +111,10 @@ class Batches:
         """
         work = _Work(self._function, self._desk.spool, call)
         try:
-            loop = asyncio.get_running_loop()
-            found = await loop.run_in_executor(_executor(), work.run)
+            found = await aside(work.run)
         except asyncio.CancelledError:
-            gone = AbandonedError("the caller went away before the answer was ready")
-            self._undecided(work, gone)
+            work.wanted = False
+            self._undecided(work, AbandonedError())
             raise
         except DeadlineError as error:
             self._undecided(work, error)
@@ -131,10 +127,9 @@ class Batches:
         """Append the record and count the rows; False without room for it."""
         key_id, received_ns, started_ns, traceparent, _ = call.trail
         policies, desk = self._endpoint.policies, self._desk
-        request_id = None if call.request.id is UNSET else call.request.id
         about = About(
             self._endpoint.name, self._endpoint.number, key_id, received_ns, time.time_ns(),
-            policies.durability, policies.retention_class, request_id, traceparent,
+            policies.durability, policies.retention_class, call.request_id, traceparent,
         )  # fmt: skip
         try:
             kept = note_part(desk.spool, found.stored, about, desk.next_id)
@@ -163,7 +158,7 @@ class Batches:
             return
         row = requests_of(batch.slice(0, 1), self._endpoint.content.features)[0]
         assert isinstance(row, Row)
-        row.id = None if work.call.request.id is UNSET else work.call.request.id
+        row.id = work.call.request_id
         self._decider.record_error(row, error, work.call.trail)
 
 
@@ -173,11 +168,13 @@ class _Work:
     Attributes:
         call: the request.
         batch: its columns, when they have been read.
+        wanted: somebody waits for the answer.
     """
 
     def __init__(self, function: ColumnarEndpoint, spool: SegmentWriter, call: Call) -> None:
         self.call = call
         self.batch: pa.RecordBatch | None = None
+        self.wanted = True
         self._endpoint = function.endpoint
         self._function = function
         self._spool = spool
@@ -194,6 +191,7 @@ class _Work:
 
         Raises:
             DeadlineError: it is too late for an answer.
+            AbandonedError: nobody wants it any more.
         """
         import pyarrow as pa
 
@@ -223,6 +221,8 @@ class _Work:
         return Decided(body, stored, batch.num_rows, tuple(tally))
 
     def _in_time(self) -> None:
+        if not self.wanted:
+            raise AbandonedError
         limit_ms = self.call.shared.timeout_ms or self._endpoint.policies.timeout_ms
         if _perf() - self.call.trail[2] > limit_ms * 1_000_000:
             raise DeadlineError(f"expected an answer within {limit_ms} ms")

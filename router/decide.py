@@ -111,8 +111,7 @@ class Decider:
         try:
             return await in_turns(self._many(rows, trail))
         except asyncio.CancelledError:
-            gone = AbandonedError("the caller went away before the answer was ready")
-            self.record_error(rows[0], gone, trail)
+            self.record_error(rows[0], AbandonedError(), trail)
             raise
 
     def _many(self, rows: Sequence[Row], trail: Trail) -> Steps[list[Settled]]:

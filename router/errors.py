@@ -95,6 +95,9 @@ class AbandonedError(RequestError):
 
     code = "request.abandoned"
 
+    def __init__(self) -> None:
+        super().__init__("the caller went away before the answer was ready")
+
 
 class ConflictError(RequestError):
     """The request contradicts an earlier one."""

@@ -132,8 +132,7 @@ class HeavyDecider(Decider):
         try:
             scored = await self._score(rows, decoded, arms, trail)
         except asyncio.CancelledError:
-            gone = AbandonedError("the caller went away before the answer was ready")
-            self.record_error(rows[0], gone, trail)
+            self.record_error(rows[0], AbandonedError(), trail)
             raise
         except BatchDeadlineError:
             late = DeadlineError(f"expected an answer within {self._limit_us(rows) // 1000} ms")

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from functools import partial
 
 from router.batches import Batches, Call
 from router.decide import Decider
 from router.endpoint import Endpoint
+from router.errors import AbandonedError
 from router.head import Head
 from router.heavy import HeavyDecider, Work
 from router.later import Later
 from router.plane import Answer, Plane, Soon
 from router.problem import Reply
-from router.settled import Settled
-from router.turns import TURN_ROWS
+from router.settled import Settled, Trail
+from router.turns import TURN_ROWS, aside
 from router.wire.native import Row
 from router.wire.v2 import read_rows, shared_row, split_body
 from router.wire.v2_answer import choose_outputs, encode_answer
+from router.wire.v2_columns import row_count
 
 OCTETS = b"application/octet-stream"
 _perf = time.perf_counter_ns
@@ -43,6 +46,8 @@ def infer(plane: Plane, head: Head, body: bytes) -> Soon:
     call = Call(request, tail, chosen, shared_row(request.parameters), trail)
     if decider.batches is not None and decider.batches.takes(call):
         return Later(partial(_by_columns, decider, decider.batches, call))
+    if row_count(request) > TURN_ROWS:
+        return Later(partial(_row_by_row, decider, call))
     rows = _rows(endpoint, call)
     if len(rows) == 1 and known is None:
         endpoint.known.learn(body, head.json_bytes, request, rows[0])
@@ -51,22 +56,36 @@ def infer(plane: Plane, head: Head, body: bytes) -> Soon:
         if isinstance(found, list):
             return _write(endpoint, call, found)
         return Later(partial(_scored, endpoint, call, found))
-    if len(rows) == 1:
-        return _write(endpoint, call, [decider.one(rows[0], trail)])
-    if len(rows) > TURN_ROWS:
-        return Later(partial(_in_turns, decider, call, rows))
-    return _write(endpoint, call, decider.many(rows, trail))
+    single = len(rows) == 1
+    settled = [decider.one(rows[0], trail)] if single else decider.many(rows, trail)
+    return _write(endpoint, call, settled)
 
 
 async def _by_columns(decider: Decider, batches: Batches, call: Call) -> Answer:
     answer = await batches.answer(call)
-    if answer is not None:
-        return _reply(*answer)
-    return await _in_turns(decider, call, _rows(decider.endpoint, call))
+    return await _row_by_row(decider, call) if answer is None else _reply(*answer)
 
 
-async def _in_turns(decider: Decider, call: Call, rows: list[Row]) -> Answer:
-    return _write(decider.endpoint, call, await decider.many_in_turns(rows, call.trail))
+async def _row_by_row(decider: Decider, call: Call) -> Answer:
+    """Many rows, without holding up others."""
+    reading = aside(_rows, decider.endpoint, call)
+    try:
+        rows = await asyncio.shield(reading)
+    except asyncio.CancelledError:
+        reading.add_done_callback(partial(_gone, decider, call.trail))
+        raise
+    if isinstance(decider, HeavyDecider):
+        found = decider.begin(rows, call.trail, batch=True)
+        settled = found if isinstance(found, list) else await found()
+    else:
+        settled = await decider.many_in_turns(rows, call.trail)
+    return await aside(_write, decider.endpoint, call, settled)
+
+
+def _gone(decider: Decider, trail: Trail, reading: asyncio.Future[list[Row]]) -> None:
+    """Record a request whose caller left while its rows were read."""
+    if not reading.cancelled() and reading.exception() is None:
+        decider.record_error(reading.result()[0], AbandonedError(), trail)
 
 
 async def _scored(endpoint: Endpoint, call: Call, work: Work) -> Answer:

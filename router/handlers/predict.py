@@ -14,7 +14,7 @@ from router.heavy import HeavyDecider
 from router.later import Later
 from router.plane import Answer, Plane, Soon
 from router.settled import Settled, Trail
-from router.turns import TURN_ROWS
+from router.turns import TURN_ROWS, aside
 from router.wire.native import Row, decode_row, decode_rows
 
 _perf = time.perf_counter_ns
@@ -48,7 +48,8 @@ def predict(plane: Plane, head: Head, body: bytes) -> Soon:
 
 
 async def _in_turns(decider: Decider, rows: list[Row], trail: Trail) -> Answer:
-    return _answer_many(decider, rows, await decider.many_in_turns(rows, trail))
+    settled = await decider.many_in_turns(rows, trail)
+    return await aside(_answer_many, decider, rows, settled)
 
 
 def _answer_many(decider: Decider, rows: list[Row], settled: list[Settled]) -> bytes:
