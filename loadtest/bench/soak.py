@@ -14,7 +14,7 @@ from msgspec import Struct
 from loadtest.bench.measure import Requests, make_plan
 from loadtest.plan import Limits, Load
 from loadtest.processes import execute
-from loadtest.record import GOOD, Records
+from loadtest.record import GOOD, OUTCOMES, Records
 from loadtest.schedule import constant
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Soak(Struct, frozen=True):
         looks: (second, MiB) of the process that holds most.
         slope: MiB per minute, with the ends of its 95% interval.
         errors: requests without a good answer.
+        outcomes: how many requests ended how.
     """
 
     seconds: float
@@ -50,6 +51,7 @@ class Soak(Struct, frozen=True):
     slope: tuple[float, float, float]
     requests: int
     errors: int
+    outcomes: dict[str, int] = {}
 
     @property
     def flat(self) -> bool:
@@ -82,8 +84,10 @@ def soak(
         max_requests=math.ceil(2 * rate * seconds), max_seconds=max(3600.0, seconds + 60)
     )
     raw = execute(make_plan(server, requests, load, cpu, 32, limits=limits), watch)
-    errors = len(raw.records) - int(np.count_nonzero(raw.records.outcome == GOOD))
-    return Soak(seconds, rate, tuple(looks), slope_of(looks), len(raw.records), errors)
+    counts = np.bincount(raw.records.outcome, minlength=len(OUTCOMES)).tolist()
+    outcomes = {name: count for name, count in zip(OUTCOMES, counts, strict=True) if count}
+    errors = len(raw.records) - counts[GOOD]
+    return Soak(seconds, rate, tuple(looks), slope_of(looks), len(raw.records), errors, outcomes)
 
 
 def slope_of(looks: list[tuple[float, float]]) -> tuple[float, float, float]:
@@ -123,7 +127,8 @@ def show_soak(found: Soak) -> None:
         console.print(f"{second:7.0f} s {size:8.1f} MiB")
     slope, low, high = found.slope
     console.print(f"slope {slope:+.3f} MiB a minute, 95% interval {low:+.3f} to {high:+.3f}")
-    console.print(f"{found.requests:,} requests, {found.errors} without a good answer")
+    ended = ", ".join(f"{count:,} {name}" for name, count in found.outcomes.items())
+    console.print(f"{found.requests:,} requests: {ended}")
     most = max(size for _, size in found.looks)
     held = "held" if most <= LIMIT_MB else f"{most - LIMIT_MB:.0f} MiB more, models included"
     console.print(f"at most {LIMIT_MB:g} MiB besides the models: {held}")
