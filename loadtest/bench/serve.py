@@ -29,6 +29,7 @@ RATE_FLOOR = 25_000.0
 FITTED_THERE = {"FastAPI + scikit-learn"}
 """Peers without the exported model: their last digits differ."""
 SECTIONS = ("load", "batches", "overload")
+SOAK = "soak"
 
 
 class ServeReport(Struct, frozen=True):
@@ -66,7 +67,9 @@ class ServeReport(Struct, frozen=True):
               help="Per measurement.")  # fmt: skip
 @click.option("--connections", type=click.IntRange(1, 4096), default=32, show_default=True)
 @click.option("--client", type=click.Choice(["own", "wrk"]), default="own", show_default=True)
-@click.option("--only", type=click.Choice(SECTIONS), multiple=True, help="Leave out the rest.")
+@click.option(
+    "--only", type=click.Choice([*SECTIONS, SOAK]), multiple=True, help="Leave out the rest."
+)
 @click.option("--soak", "soak_s", type=click.FloatRange(30, 86400), metavar="SECONDS",
               help="Also watch the memory under steady load for this long.")  # fmt: skip
 @click.option("--peers", is_flag=True, help="Also measure the peers that are installed.")

@@ -22,6 +22,8 @@ from serving.audit.segment import SegmentWriter
 ACK_POLL_S = 0.002
 """How often shared memory is looked at while answers wait for the shipper."""
 SAMPLE_S = 0.05
+MOST_SAMPLES = 2048
+"""Times that are kept while the database is away; then every other one is let go of."""
 GATHER_S = 0.0005
 """Least pause between two syncs: what comes meanwhile shares the next one."""
 
@@ -147,7 +149,8 @@ class ShippedWait:
         self._ack = AckFile(folder, writer.boot, writer.worker)
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._polling = False
-        self._samples: deque[tuple[float, int]] = deque(maxlen=100_000)
+        self._samples: deque[tuple[float, int]] = deque()
+        self._sample_gap = 0.0
 
     def wait(self, seq: int) -> asyncio.Future[None]:
         """Done once the database has everything up to ``seq``."""
@@ -165,14 +168,23 @@ class ShippedWait:
     def exposed(self) -> tuple[int, float]:
         """Records that only this node has, and the age of the oldest in milliseconds.
 
-        Call it regularly (a metrics tick, every ``SAMPLE_S``): the age is as fine as the calls.
+        Call it regularly (a metrics tick, every ``SAMPLE_S``): the age is as fine as the calls, and
+        coarser by a part in a thousand or two once the database has been away for long.
         """
         now = self._monotonic()
         last, shipped = self._writer.last_seq, self._ack.shipped
-        if not self._samples or self._samples[-1][1] < last:
-            self._samples.append((now, last))
-        while self._samples and self._samples[0][1] <= shipped:
-            self._samples.popleft()
+        samples = self._samples
+        while samples and samples[0][1] <= shipped:
+            samples.popleft()
+        if not samples:
+            self._sample_gap = 0.0
+        if last > shipped and (
+            not samples or (samples[-1][1] < last and now - samples[-1][0] >= self._sample_gap)
+        ):
+            samples.append((now, last))
+        if len(samples) > MOST_SAMPLES:  # the oldest stays
+            self._samples = deque(list(samples)[::2])
+            self._sample_gap = (now - samples[0][0]) / len(self._samples)
         age = now - self._samples[0][0] if self._samples else 0.0
         return max(0, last - shipped), age * 1000
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from serving.audit.ack import Acks
-from serving.audit.durability import GroupSync, ShippedWait, SyncFailed
+from serving.audit.durability import MOST_SAMPLES, GroupSync, ShippedWait, SyncFailed
 from serving.audit.segment import SegmentWriter
 
 
@@ -85,6 +85,29 @@ async def test_shipped_answer_waits_for_the_shippers_word(writer, tmp_path):
     await asyncio.wait_for(second, 10)
     assert not acks.wanted()
     assert shipped.wait(2).done()
+    shipped.close()
+    acks.close()
+
+
+async def test_exposure_over_a_long_outage_needs_no_more_memory(writer, tmp_path):
+    now = [0.0]
+    shipped = ShippedWait(
+        tmp_path / "n1", writer, asyncio.get_running_loop(), monotonic=lambda: now[0]
+    )
+    acks = Acks(tmp_path / "n1")
+    ticks = 20 * MOST_SAMPLES
+    for tick in range(ticks):
+        now[0] = float(tick)
+        writer.append(b"one")
+        count, age_ms = shipped.exposed()
+        assert (count, age_ms) == (tick + 1, tick * 1000.0)
+        assert len(shipped._samples) <= MOST_SAMPLES
+    for seq in range(1, ticks, 97):
+        acks.publish(writer.boot, 0, seq)
+        count, age_ms = shipped.exposed()
+        assert count == ticks - seq
+        true_ms = (ticks - 1 - seq) * 1000.0  # of the oldest record that is left
+        assert true_ms - ticks * 2000 / MOST_SAMPLES <= age_ms <= true_ms
     shipped.close()
     acks.close()
 
