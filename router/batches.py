@@ -20,6 +20,7 @@ from router.columnar.decide import ColumnarEndpoint, Tally
 from router.columnar.lines import requests_of
 from router.columnar.tables import random_ids
 from router.errors import AbandonedError, DeadlineError
+from router.evidence import forces_parts
 from router.settled import Trail, uuid_text
 from router.turns import aside, beside
 from router.wire.native import Row
@@ -213,9 +214,9 @@ class _Work:
         self._in_time()
         content = self._endpoint.content
         body = encode_batch(self.call.request, content, self.call.chosen, self._function, blocks)
-        table = pa.Table.from_batches(evidence)
+        table = pa.Table.from_batches(evidence).unify_dictionaries()
         try:
-            stored = store_part(self._spool, table.unify_dictionaries())
+            stored = store_part(self._spool, table, forced=forces_parts(content.policies))
         except SpoolFull:
             return None
         return Decided(body, stored, batch.num_rows, tuple(tally))

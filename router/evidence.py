@@ -11,6 +11,7 @@ from router.settled import Trail
 
 if TYPE_CHECKING:
     from router.endpoint import Endpoint
+    from router.release.spec import Policies
 
 
 class Evidence:
@@ -30,11 +31,18 @@ class Evidence:
 
 
 def keeps_parts(endpoint: Endpoint) -> bool:
-    """Whether the release of an endpoint wants its streams to leave columnar parts.
+    """Whether the release of an endpoint wants many rows to leave columnar parts.
 
     Parts go to the artifact store as they are, so an endpoint whose records are sealed or split
-    keeps single records.
+    keeps single records; so does one that promises that the database has every record, which parts
+    are not in.
     """
     features = endpoint.content.features.values()
     private = any(each.sensitive or each.protected for each in features)
-    return endpoint.policies.stream_evidence == "parts" and not private
+    policies = endpoint.policies
+    return policies.stream_evidence == "parts" and policies.durability != "shipped" and not private
+
+
+def forces_parts(policies: Policies) -> bool:
+    """Whether the disk has to have a part before its record is: the record is not there alone."""
+    return policies.durability != "process"

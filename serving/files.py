@@ -9,6 +9,15 @@ from pathlib import Path
 READ_BYTES = 1 << 20
 
 
+def sync_file(path: Path) -> None:
+    """Force the content of a file to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def sync_folder(folder: Path) -> None:
     """Force the names in a folder to the disk."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from router.bulk.errors import BulkError
+from router.evidence import forces_parts
 from serving.audit.parts import About, note_part, store_part
 from serving.audit.record import SCHEMA_VERSION, EventRecord, encode_record, uuid7_source
 from serving.audit.room import SpoolFull, spool_bytes
@@ -98,13 +99,16 @@ class Evidence:
         if rows.num_rows == 0:
             return ""
         self._wait_for_room()
-        stored = store_part(self._spool, rows)
         job, policies = self._job, self._policies
+        forced = forces_parts(policies)
+        stored = store_part(self._spool, rows, forced=forced)
         about = About(
             job.endpoint, job.number, self._actor, *span_ns, policies.durability,
             policies.retention_class, f"bulk-{job.id}",
         )  # fmt: skip
         note_part(self._spool, stored, about, self._next_id)
+        if forced:  # else results on the disk could outlive their evidence
+            self._spool.sync()
         self._records += 1
         self._spool.answered = self._records - 1
         self._spool.count_answer()

@@ -24,6 +24,7 @@ from router.columnar.decide import ColumnarEndpoint, Tally
 from router.columnar.ipc import BatchReader, Message
 from router.columnar.lines import LineReader, Refused
 from router.columnar.tables import random_ids
+from router.evidence import forces_parts
 from router.handlers.stream_format import ARROW, CSV, Format
 from router.handlers.stream_source import grouped, lines_of, messages_of
 from router.problem import document, status_of
@@ -162,7 +163,8 @@ class ColumnStream:
         whole = pa.concat_tables(tables, promote_options="default").unify_dictionaries()
         if "features" in whole.column_names:  # refused rows stand behind their block
             whole = whole.sort_by("row")
-        return store_part(self._desk.spool, whole.combine_chunks())
+        forced = forces_parts(self._endpoint.policies)
+        return store_part(self._desk.spool, whole.combine_chunks(), forced=forced)
 
     def _message(self, reader: BatchReader, message: Message) -> list[Block]:
         """Decode a message; its rows are the steps that follow, a part of them at a time."""

@@ -26,7 +26,7 @@ from compiler.errors import AppError
 from serving.audit.record import SCHEMA_VERSION, AuditRecord, encode_record
 from serving.audit.room import SpoolFull
 from serving.audit.segment import SegmentWriter
-from serving.files import file_digest
+from serving.files import file_digest, sync_file, sync_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -163,8 +163,13 @@ def keep_part(
     return note_part(spool, store_part(spool, rows), about, next_id)
 
 
-def store_part(spool: SegmentWriter, rows: pa.Table) -> Stored:
+def store_part(spool: SegmentWriter, rows: pa.Table, *, forced: bool = False) -> Stored:
     """Put the file of some rows into the spool; any thread may call it.
+
+    Args:
+        spool: writer of this process.
+        rows: as of :func:`keep_part`.
+        forced: return when the disk has it, for records that are more durable than the process.
 
     Raises:
         PartError: the table is no evidence.
@@ -177,10 +182,14 @@ def store_part(spool: SegmentWriter, rows: pa.Table) -> Stored:
         write_table(rows, draft)
         size = draft.stat().st_size
         digest = file_digest(draft)
+        if forced:
+            sync_file(draft)
         summary = Summary(
             digest, rows.num_rows, size, rows.column("row")[0].as_py(), subject_filter(rows)
         )
         draft.rename(local_path(spool.folder, digest))
+        if forced:
+            sync_folder(spool.folder)
     except OSError as error:
         raise SpoolFull(f"{error.strerror or error}", at=str(spool.folder)) from error
     finally:

@@ -11,6 +11,7 @@ from hypothesis import Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from serving.audit import parts
 from serving.audit.certificate import certify
 from serving.audit.coverage import coverage
 from serving.audit.link import connect_once
@@ -49,6 +50,22 @@ def decisions(count=1000, first=0):
 def about(**changes):
     now = time.time_ns()
     return msgspec.structs.replace(About("credit", 7, "key1", now, now + 5_000_000), **changes)
+
+
+def test_forced_part_is_on_the_disk_before_and_after_it_has_its_name(source, monkeypatch):
+    forced = []
+    writer = source.writer(segment_bytes=1 << 20)
+    monkeypatch.setattr(parts, "sync_file", lambda path: forced.append((path, path.stat().st_size)))
+    monkeypatch.setattr(
+        parts, "sync_folder", lambda folder: forced.append(sorted(folder.glob("*.arrow")))
+    )
+    parts.store_part(writer, decisions(10))
+    assert forced == []
+    summary = parts.store_part(writer, decisions(20), forced=True).summary
+    (draft, size), names = forced
+    assert (draft.suffix, size) == (parts.DRAFT, summary.bytes)
+    assert local_path(writer.folder, summary.part) in names
+    writer.close()
 
 
 @pytest.fixture

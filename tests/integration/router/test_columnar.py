@@ -17,6 +17,7 @@ from compiler.errors import AppError
 from router.arms import choose_arm
 from router.columnar.decide import ColumnarEndpoint
 from router.columnar.tables import id_words
+from router.evidence import forces_parts, keeps_parts
 from router.release.build import assemble
 from router.release.spec import Policies
 from router.wire.native import Row
@@ -189,3 +190,15 @@ def test_ids_are_taken_over_and_written_as_uuids(folder: Path) -> None:
     assert found.result.column("id").to_pylist() == id_words(ids).to_pylist() == expected
     assert found.evidence.column("id").to_pylist() == digests
     assert found.evidence.column("request_id").to_pylist() == ["a", "b", None, "d"]
+
+
+def test_parts_are_kept_where_the_endpoint_promises_no_more_than_they_hold(folder: Path) -> None:
+    def kept(**policies: Any) -> tuple[bool, bool]:
+        endpoint = endpoint_of(folder, Policies(**policies))
+        return keeps_parts(endpoint), forces_parts(endpoint.policies)
+
+    assert kept() == (False, False)
+    assert kept(stream_evidence="parts") == (True, False)
+    assert kept(stream_evidence="parts", durability="flush") == (True, True)
+    assert kept(stream_evidence="parts", durability="strict") == (True, True)
+    assert not kept(stream_evidence="parts", durability="shipped")[0]

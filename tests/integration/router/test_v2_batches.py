@@ -26,19 +26,20 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, RouterProcess]]:
-    """A router per lane; ``parts`` and ``records`` differ in the evidence that is kept."""
+    """A router per lane; its endpoints differ in the evidence that is kept."""
     routers = {}
     for lane in ("fast", "slow"):
         home = tmp_path_factory.mktemp(f"batches-{lane}")
+        policies = {
+            "parts": Policies(stream_evidence="parts", timeout_ms=60_000),
+            "records": Policies(timeout_ms=60_000),
+            "strict": Policies(stream_evidence="parts", durability="strict", timeout_ms=60_000),
+        }
         contents = [
-            world.credit(
-                home / "artifacts",
-                endpoint=kept,
-                policies=Policies(stream_evidence=kept, timeout_ms=60_000),  # type: ignore[arg-type]
-            )
-            for kept in ("parts", "records")
+            world.credit(home / "artifacts", endpoint=name, policies=each)
+            for name, each in policies.items()
         ]
-        world.publish(home, contents, (world.routing_key(("parts", "records")),))
+        world.publish(home, contents, (world.routing_key(tuple(policies)),))
         routers[lane] = RouterProcess(
             world.settings_for(home, fastlane=lane == "fast"), home / "log"
         )
@@ -153,6 +154,13 @@ def test_batch_is_one_part_with_a_row_for_every_answer(router: RouterProcess) ->
         features = {name: row["input." + name] for name in rows[place]["features"]}
         assert features == rows[place]["features"]
         assert row["subject_ref"] not in (None, subject)
+
+
+def test_batch_that_has_to_be_on_the_disk_is_answered_from_there(router: RouterProcess) -> None:
+    answer = send(router, ask("strict", rows_of(LEAST_ROWS), binary=False, id="forced"))
+    assert answer.json["parameters"] == {"durability": "strict"}
+    (record,) = named(router, "forced")
+    assert (record.rows, record.durability) == (LEAST_ROWS, "strict")
 
 
 def test_rows_of_a_batch_are_counted(router: RouterProcess) -> None:
