@@ -40,9 +40,11 @@ def answers(home):
         b"\n".join(lines), path="/v1/stream/credit", key=world.ROUTING_KEY,
         headers=(b"Content-Type: application/x-ndjson",),
     )  # fmt: skip
-    with Wire(router.port, 60) as wire:
-        found = wire.send(sent).answer().body.splitlines()
-    router.stop()
+    try:
+        with Wire(router.port, 60) as wire:
+            found = wire.send(sent).answer().body.splitlines()
+    finally:
+        router.stop()
     return [msgspec.json.decode(line) for line in found]
 
 
