@@ -95,8 +95,8 @@ class AbandonedError(RequestError):
 
     code = "request.abandoned"
 
-    def __init__(self) -> None:
-        super().__init__("the caller went away before the answer was ready")
+    def __init__(self, message: str = "the caller went away before the answer was ready") -> None:
+        super().__init__(message)
 
 
 class ConflictError(RequestError):

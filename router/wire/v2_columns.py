@@ -36,7 +36,6 @@ NUMBERS = frozenset({"int", "float", "float32"})
 READ = TEXTS | NUMBERS | {"bool"}
 """Features that are read by columns; decimals keep the digits that came."""
 INT64 = 2.0**63
-ASCII = 128
 _SCALARS: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "float": (int, float),
