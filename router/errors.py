@@ -95,9 +95,6 @@ class AbandonedError(RequestError):
 
     code = "request.abandoned"
 
-    def __init__(self, message: str = "the caller went away before the answer was ready") -> None:
-        super().__init__(message)
-
 
 class ConflictError(RequestError):
     """The request contradicts an earlier one."""
