@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from bisect import bisect_left
 from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -91,7 +90,6 @@ class Batches:
         self._endpoint = decider.endpoint
         self._desk = desk
         self._function = ColumnarEndpoint(self._endpoint, subject_ref=desk.subject_ref)
-        self._meter = desk.meter(self._endpoint)
         beside().submit(import_module, "pyarrow")  # now, and not within the first answer
 
     def takes(self, call: Call) -> bool:
@@ -137,9 +135,8 @@ class Batches:
         except SpoolFull:
             return False
         elapsed_us = (_perf() - started_ns) // 1000
-        values, meter = desk.counters.values, self._meter
-        values[meter.bucket_slot + bisect_left(desk.buckets, elapsed_us)] += found.rows
-        values[meter.sum_slot] += elapsed_us * found.rows
+        values, meter = desk.counters.values, self._decider.meter
+        meter.count(elapsed_us, found.rows)
         for tally, spent_ns in found.tally:
             left = dict(spent_ns)
             for arm, outcome, count in tally:

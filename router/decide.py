@@ -44,6 +44,7 @@ class Decider:
 
     Attributes:
         endpoint: whose.
+        meter: its counters.
         batches: decides many rows by columns; None where every row has a record of its own.
     """
 
@@ -55,7 +56,7 @@ class Decider:
         policies = endpoint.policies
         self._timeout_us = policies.timeout_ms * 1000
         self._append = desk.append_or_drop if policies.spool_full == "drop_new" else desk.append
-        self._meter = desk.meter(endpoint)
+        self.meter = desk.meter(endpoint)
         features = endpoint.content.features
         self._protected = tuple(name for name in endpoint.plain.names if features[name].protected)
         self._sensitive = tuple(name for name in endpoint.plain.names if features[name].sensitive)
@@ -137,7 +138,7 @@ class Decider:
     def _decode_slow(self, row: Row, at: str = "") -> tuple[Any, Any]:
         """Features and context by the decoder that words problems; what it let pass is counted."""
         f, c, counts = self.endpoint.decode_slow(row, at)
-        self._meter.tolerated(counts)
+        self.meter.tolerated(counts)
         return f, c
 
     def _failed(self, row: Row, error: Exception, trail: Trail) -> ScoringError:
@@ -195,7 +196,7 @@ class Decider:
         encode_outputs, rejected = endpoint.encode_outputs, endpoint.rejected
         route_unknowns, decision_unknowns = endpoint.route_unknowns, endpoint.decision_unknowns
         next_id, append, subject_ref = desk.next_id, self._append, desk.subject_ref
-        values, meter = desk.counters.values, self._meter
+        values, meter = desk.counters.values, self.meter
         buckets, bucket_slot, sum_slot = desk.buckets, meter.bucket_slot, meter.sum_slot
         note_unknown, decision_slots = meter.unknown, meter.decision_slots
         slow_us = desk.slow_us
@@ -315,7 +316,7 @@ class Decider:
         record = self._record(row, trail, record_id, elapsed_us, 200)
         record.rule, record.decision = arm.rule, outcome.decision
         self._append(encode_record(record))
-        self._meter.count(elapsed_us)
+        self.meter.count(elapsed_us)
         return record_id, arm, None, b"null", outcome.decision, None, outcome.tail
 
     def record_error(self, row: Row, error: AppError, trail: Trail) -> None:

@@ -133,11 +133,11 @@ class Meter:
             )
         )
 
-    def count(self, elapsed_us: int) -> None:
-        """Count an answer off the hot path."""
+    def count(self, elapsed_us: int, rows: int = 1) -> None:
+        """Count answers off the hot path."""
         bucket = sum(elapsed_us > end for end in BUCKETS_US)
-        self._counters.values[self.bucket_slot + bucket] += 1
-        self._counters.values[self.sum_slot] += elapsed_us
+        self._counters.values[self.bucket_slot + bucket] += rows
+        self._counters.values[self.sum_slot] += elapsed_us * rows
 
     def unknown(self, rules: tuple[str, ...]) -> None:
         """Count rules that were UNKNOWN before the deciding one."""

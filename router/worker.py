@@ -24,9 +24,7 @@ EXIT_START = 3
 def main(arguments: list[str]) -> int:
     """Run one worker; returns the exit status."""
     _, number, apart, settings_fd, listener_fd, ready_fd, link_fd, parent = arguments
-    die_with(
-        int(parent), signal.SIGTERM
-    )  # drain: nobody would restart a worker that holds the port
+    die_with(int(parent), signal.SIGTERM)  # it drains: nobody would restart it
     raise_file_limit()
     if apart == "1":
         from serving.priority import take_leftovers
