@@ -10,7 +10,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -96,6 +97,21 @@ class RouterProcess:
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(30)
+
+
+@contextmanager
+def both_lanes(start: Callable[[str], RouterProcess]) -> Iterator[dict[str, RouterProcess]]:
+    """A router per lane, ``fast`` and ``slow``; what was started ends, whatever fails."""
+    running: dict[str, RouterProcess] = {}
+    try:
+        for lane in ("fast", "slow"):
+            running[lane] = start(lane)
+        for each in running.values():
+            each.wait_ready()
+        yield running
+    finally:
+        for each in running.values():
+            each.stop()
 
 
 class Wire:

@@ -7,7 +7,7 @@ import pytest
 
 from router.settings import HttpSettings
 from tests import router_world as world
-from tests.router_process import RouterProcess
+from tests.router_process import RouterProcess, both_lanes
 
 HTTP = HttpSettings(
     max_head_bytes=8 << 10,
@@ -25,19 +25,15 @@ HTTP = HttpSettings(
 @pytest.fixture(scope="package")
 def lanes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, RouterProcess]]:
     """A router per lane on the same releases."""
-    running: dict[str, RouterProcess] = {}
-    try:
-        for lane in ("fast", "slow"):
-            home: Path = tmp_path_factory.mktemp(f"router-{lane}")
-            world.publish(home)
-            settings = world.settings_for(home, fastlane=lane == "fast", http=HTTP)
-            running[lane] = RouterProcess(settings, home / "log")
-        for each in running.values():
-            each.wait_ready()
+
+    def start(lane: str) -> RouterProcess:
+        home: Path = tmp_path_factory.mktemp(f"router-{lane}")
+        world.publish(home)
+        settings = world.settings_for(home, fastlane=lane == "fast", http=HTTP)
+        return RouterProcess(settings, home / "log")
+
+    with both_lanes(start) as running:
         yield running
-    finally:
-        for each in running.values():
-            each.stop()
 
 
 @pytest.fixture(params=["fast", "slow"])

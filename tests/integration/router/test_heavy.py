@@ -20,7 +20,7 @@ from serving.engine import Engine
 from serving.limits import BatchSettings, ModelSettings
 from tests import router_world as world
 from tests.builders import request_struct, signed_package
-from tests.router_process import RouterProcess, Wire, get, request
+from tests.router_process import RouterProcess, Wire, both_lanes, get, request
 
 KEY = world.ROUTING_KEY
 QUEUE = 16
@@ -57,17 +57,11 @@ def start(home: Path, *, fast: bool) -> RouterProcess:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, RouterProcess]]:
-    routers = {
-        lane: start(tmp_path_factory.mktemp(f"heavy-{lane}"), fast=lane == "fast")
-        for lane in ("fast", "slow")
-    }
-    try:
-        for each in routers.values():
-            each.wait_ready()
+    def begin(lane: str) -> RouterProcess:
+        return start(tmp_path_factory.mktemp(f"heavy-{lane}"), fast=lane == "fast")
+
+    with both_lanes(begin) as routers:
         yield routers
-    finally:
-        for each in routers.values():
-            each.stop()
 
 
 @pytest.fixture(params=["fast", "slow"])

@@ -16,7 +16,7 @@ from serving.audit.parts import local_path, read_summary
 from serving.audit.record import AuditRecord, decode_record
 from serving.audit.recover import SegmentReader
 from tests import router_world as world
-from tests.router_process import Answer, RouterProcess, Wire, get, request
+from tests.router_process import Answer, RouterProcess, Wire, both_lanes, get, request
 
 KEY = world.ROUTING_KEY
 ALL = ("label", "probabilities", "decision", "id", "rule", "model", "decision_rule")
@@ -27,8 +27,8 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, RouterProcess]]:
     """A router per lane; its endpoints differ in the evidence that is kept."""
-    routers = {}
-    for lane in ("fast", "slow"):
+
+    def start(lane: str) -> RouterProcess:
         home = tmp_path_factory.mktemp(f"batches-{lane}")
         policies = {
             "parts": Policies(stream_evidence="parts", timeout_ms=60_000),
@@ -40,16 +40,11 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Rout
             for name, each in policies.items()
         ]
         world.publish(home, contents, (world.routing_key(tuple(policies)),))
-        routers[lane] = RouterProcess(
-            world.settings_for(home, fastlane=lane == "fast"), home / "log"
-        )
-    try:
-        for each in routers.values():
-            each.wait_ready()
+        settings = world.settings_for(home, fastlane=lane == "fast")
+        return RouterProcess(settings, home / "log")
+
+    with both_lanes(start) as routers:
         yield routers
-    finally:
-        for each in routers.values():
-            each.stop()
 
 
 @pytest.fixture(params=["fast", "slow"])
